@@ -1,0 +1,96 @@
+// The connection to PostgreSQL: one pool, used through Kysely where a query is built, and through `query` where a
+// statement runs for every send, and is worth preparing by name.
+import { Kysely, PostgresDialect, type PostgresPoolClient } from 'kysely'
+import pg from 'pg'
+import type { Logger } from './logger.ts'
+import type { Tables } from './notifications/tables.ts'
+
+/** Connections of one process. A send holds one for a few milliseconds; more than cores times a few gains nothing. */
+export const poolConnectionsMax = 10
+/** A writer that meets a lock gives up soon and is retried alone, so that it stalls nobody who shares its batch. */
+export const lockTimeoutMs = 100
+/** The database ends a statement that takes longer: no page, batch or sweep here is near it. */
+export const statementTimeoutMs = 10_000
+/** The client gives up on a connection that has gone silent. Above the server's own limit, which says more. */
+export const queryTimeoutMs = 12_000
+export const connectTimeoutMs = 5_000
+/** A transaction that its client forgot holds no lock for longer. */
+export const idleInTransactionTimeoutMs = 5_000
+
+export interface Database {
+  kysely: Kysely<Tables>
+  /** Runs a statement prepared by `name` once a connection; `name` stands for one text for ever. */
+  query<Row extends pg.QueryResultRow>(name: string, text: string, values: unknown[]): Promise<Row[]>
+  close(): Promise<void>
+}
+
+export function connectPostgres(url: string, logger: Logger): Database {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: poolConnectionsMax,
+    connectionTimeoutMillis: connectTimeoutMs,
+    query_timeout: queryTimeoutMs,
+    keepAlive: true,
+    application_name: 'carillon',
+    // A generic plan: planning over the partitions anew for each execution costs more than it gains.
+    options: [
+      'plan_cache_mode=force_generic_plan',
+      'synchronous_commit=on',
+      'TimeZone=UTC',
+      'default_transaction_isolation=read\\ committed',
+      `lock_timeout=${lockTimeoutMs}`,
+      `statement_timeout=${statementTimeoutMs}`,
+      `idle_in_transaction_session_timeout=${idleInTransactionTimeoutMs}`,
+    ]
+      .map((setting) => `-c ${setting}`)
+      .join(' '),
+  })
+  // An idle connection that breaks is replaced at the next use; whoever uses one gets the error itself.
+  pool.on('error', (error) => logger.warn({ err: error }, 'an idle database connection broke'))
+  return {
+    kysely: new Kysely<Tables>({
+      dialect: new PostgresDialect({ pool: { connect: () => connectForKysely(pool), end: () => pool.end() } }),
+    }),
+    async query<Row extends pg.QueryResultRow>(name: string, text: string, values: unknown[]) {
+      return (await pool.query<Row>({ name, text, values })).rows
+    },
+    close: () => pool.end(),
+  }
+}
+
+/**
+ * Kysely gives connections back without saying what happened to them, and one whose query timed out still runs it: the
+ * next user would wait behind it. Such a connection is destroyed instead.
+ */
+async function connectForKysely(pool: pg.Pool): Promise<PostgresPoolClient> {
+  const client = await pool.connect()
+  let broken: Error | undefined
+  return Object.assign(Object.create(client) as PostgresPoolClient, {
+    async query(text: string, values: unknown[]) {
+      try {
+        return await client.query(text, values)
+      } catch (error) {
+        if (!(error instanceof pg.DatabaseError)) broken = error instanceof Error ? error : new Error(String(error))
+        throw error
+      }
+    },
+    release: () => client.release(broken),
+  })
+}
+
+/** The SQLSTATE of a failure that the database itself answered with. */
+export function sqlState(error: unknown): string | undefined {
+  return error instanceof pg.DatabaseError ? error.code : undefined
+}
+
+/**
+ * True where trying again later may succeed: the connection failed, or the database is starting, stopping, out of
+ * resources, or gave up on a lock. Says nothing about whether the statement was carried out.
+ */
+export function isTransient(error: unknown): boolean {
+  const state = sqlState(error)
+  // 08 connection, 40 serialization and deadlock, 53 resources, 57 operator intervention, 55P03 lock timeout,
+  // 25006 read-only: a standby that has not been promoted yet.
+  if (state !== undefined) return /^(08|40|53|57|55P03|25006)/.test(state)
+  return error instanceof Error && !(error instanceof TypeError || error instanceof RangeError)
+}

@@ -1,0 +1,42 @@
+// A database of its own for each test file, cloned from one that the global setup migrated.
+import { randomBytes } from 'node:crypto'
+import pg from 'pg'
+import { pino } from 'pino'
+import { inject } from 'vitest'
+import { connectPostgres, type Database } from '../../src/postgres.ts'
+
+export interface TestDatabase extends AsyncDisposable {
+  url: string
+  database: Database
+}
+
+export async function createTestDatabase(): Promise<TestDatabase> {
+  const name = `carillon_test_${randomBytes(6).toString('hex')}`
+  await administrate(`create database ${name} template ${inject('templateDatabase')}`)
+  const url = withDatabase(inject('postgresUrl'), name)
+  const database = connectPostgres(url, pino({ level: 'silent' }))
+  return {
+    url,
+    database,
+    async [Symbol.asyncDispose]() {
+      await database.close()
+      await administrate(`drop database ${name} with (force)`)
+    },
+  }
+}
+
+async function administrate(statement: string): Promise<void> {
+  const client = new pg.Client({ connectionString: inject('postgresUrl') })
+  await client.connect()
+  try {
+    await client.query(statement)
+  } finally {
+    await client.end()
+  }
+}
+
+export function withDatabase(url: string, name: string): string {
+  const result = new URL(url)
+  result.pathname = `/${name}`
+  return result.href
+}
