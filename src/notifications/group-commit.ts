@@ -1,0 +1,234 @@
+// Group commit: sends that arrive while others commit share the next statement, and with it one round trip, one
+// transaction and one flush to disk. A lone send waits for nothing. Within this process a user's sends keep their order,
+// and one item's failure never fails its neighbours. The statement: append.ts.
+import { setTimeout as delay } from 'node:timers/promises'
+import { CarillonError } from '../errors.ts'
+import { isTransient, sqlState } from '../postgres.ts'
+import type { Append, Appended, AppendItem, First } from './append.ts'
+
+/** Items of one statement: its locks are held for some milliseconds, which is what a neighbour may have to wait. */
+export const groupItemsMax = 256
+/** Characters of one statement's content, so that large items don't make a slow statement. */
+export const groupCharactersMax = 1024 * 1024
+/** Two, so that one is on its way while the other commits; more only contend for the same processors. */
+export const groupsInFlightMax = 2
+/** Beyond it a send is refused with UNAVAILABLE: the database is not keeping up. */
+export const waitingItemsMax = 20_000
+/** How long a send is tried whose inbox somebody else holds locked, before it is UNAVAILABLE. */
+export const blockedMsMax = 5_000
+/** How often the locked inboxes are looked at again. */
+export const blockedRetryMs = 50
+/** Deadlocks and serialization failures of one group; with the fixed lock order there should be none. */
+export const conflictRetriesMax = 5
+
+/** What became of an item: it was appended, or its idempotency key had been used before, maybe with another input. */
+export type Committed = { appended: Appended } | { first: First }
+
+export interface GroupCommit {
+  /** Resolves when it is committed. Fails with UNAVAILABLE where it was not, or where nobody can know. */
+  commit(item: AppendItem): Promise<Committed>
+}
+
+export interface GroupCommitOptions {
+  append: Append
+  /** Called with what one statement appended, before those sends resolve. Must not reject. */
+  onCommit(appended: Appended[]): Promise<void>
+}
+
+interface Waiting {
+  item: AppendItem
+  since: number
+  /** After two it goes alone: something other than its inbox is locked, and its neighbours must not wait for that. */
+  lockTimeouts: number
+  resolve(committed: Committed): void
+  reject(error: unknown): void
+}
+
+export function createGroupCommit({ append, onCommit }: GroupCommitOptions): GroupCommit {
+  let queue: Waiting[] = []
+  let waitingCount = 0
+  let inFlight = 0
+  /** Users of a group in flight: their next sends wait, or two statements could turn their order around. */
+  const busy = new Set<string>()
+  /** Sends to users whose inbox was found locked: kept out of the groups until it is free. */
+  const blocked = new Map<string, Waiting[]>()
+
+  return {
+    commit(item) {
+      if (waitingCount >= waitingItemsMax) {
+        return Promise.reject(new CarillonError('UNAVAILABLE', 'too many sends are waiting; try again later'))
+      }
+      waitingCount++
+      return new Promise<Committed>((resolve, reject) => {
+        enqueue({ item, since: Date.now(), lockTimeouts: 0, resolve, reject })
+        flush()
+      }).finally(() => waitingCount--)
+    },
+  }
+
+  function enqueue(waiting: Waiting): void {
+    const others = blocked.get(waiting.item.userId)
+    if (others) others.push(waiting)
+    else queue.push(waiting)
+  }
+
+  function flush(): void {
+    while (inFlight < groupsInFlightMax) {
+      const group = takeGroup()
+      if (group.length === 0) return
+      inFlight++
+      for (const { item } of group) busy.add(item.userId)
+      void commitGroup(group).finally(() => {
+        inFlight--
+        for (const { item } of group) busy.delete(item.userId)
+        flush()
+      })
+    }
+  }
+
+  function takeGroup(): Waiting[] {
+    const group: Waiting[] = []
+    const rest: Waiting[] = []
+    let characters = 0
+    let looked = 0
+    for (const waiting of queue) {
+      const isAlone = waiting.lockTimeouts > 1 || group.some(({ lockTimeouts }) => lockTimeouts > 1)
+      if (group.length === groupItemsMax || characters >= groupCharactersMax || (isAlone && group.length > 0)) break
+      looked++
+      if (busy.has(waiting.item.userId)) {
+        rest.push(waiting)
+      } else {
+        group.push(waiting)
+        characters += sizeOf(waiting.item)
+      }
+    }
+    queue = rest.concat(queue.slice(looked))
+    return group
+  }
+
+  /** Settles each item of the group, or blocks it. Never rejects. */
+  async function commitGroup(group: Waiting[]): Promise<void> {
+    try {
+      await appendGroup(foldRepeats(group))
+    } catch (error) {
+      if (sqlState(error) === '55P03') return block(group)
+      if (isTransient(error) || group.length === 1) return rejectAll(group, toCallerError(error))
+      // One of them is at fault, and the others must not pay for it.
+      const middle = group.length >> 1
+      await commitGroup(group.slice(0, middle))
+      await commitGroup(group.slice(middle))
+    }
+  }
+
+  /** Rejects where the statement failed, and has settled nothing then. */
+  async function appendGroup(distinct: Distinct[]): Promise<void> {
+    const results = await retryConflicts(() => append.append(distinct.map(({ item }) => item)))
+    const committed = distinct.flatMap((one, index) => {
+      const appended = results[index]
+      return appended ? [{ ...one, appended }] : []
+    })
+    // Not awaited: the next group has to wait neither for the bus nor for this read.
+    void onCommit(committed.map(({ appended }) => appended)).then(() => {
+      for (const { members, item, appended } of committed) {
+        const first = { notification: appended.notification, hash: item.idempotency?.hash ?? '' }
+        members.shift()?.resolve({ appended })
+        for (const { resolve } of members) resolve({ first })
+      }
+    })
+    void settleRepeated(distinct.filter((_, index) => !results[index]))
+  }
+
+  /** Those whose key had been used before. The winner's row is in sight of a new statement alone. */
+  async function settleRepeated(repeated: Distinct[]): Promise<void> {
+    if (repeated.length === 0) return
+    try {
+      const firsts = await append.findFirst(repeated.flatMap(({ item }) => item.idempotency ?? []))
+      for (const [index, { members }] of repeated.entries()) {
+        const first = firsts[index]
+        if (first) for (const { resolve } of members) resolve({ first })
+        else rejectAll(members, new CarillonError('UNAVAILABLE', 'the idempotency key has just run out; try again'))
+      }
+    } catch (error) {
+      for (const { members } of repeated) rejectAll(members, toCallerError(error))
+    }
+  }
+
+  function block(group: Waiting[]): void {
+    const isWatched = blocked.size > 0
+    for (const waiting of group) waiting.lockTimeouts++
+    const users = new Set(group.map(({ item }) => item.userId))
+    // What is queued for these users goes with them, behind, or each would run into the lock anew.
+    const behind = queue.filter(({ item }) => users.has(item.userId))
+    queue = queue.filter(({ item }) => !users.has(item.userId))
+    for (const user of users) if (!blocked.has(user)) blocked.set(user, [])
+    for (const waiting of [...group, ...behind]) blocked.get(waiting.item.userId)?.push(waiting)
+    if (!isWatched) void watchBlocked()
+  }
+
+  /** Gives the blocked ones back to the queue as soon as their inboxes are free. Never rejects. */
+  async function watchBlocked(): Promise<void> {
+    while (blocked.size > 0) {
+      // Where that fails too, the groups find out.
+      const free = await append.findUnlocked([...blocked.keys()]).catch(() => [...blocked.keys()])
+      const released = free.flatMap((user) => blocked.get(user) ?? [])
+      for (const user of free) blocked.delete(user)
+      queue = released.concat(queue)
+      flush()
+      for (const [user, waitings] of blocked) {
+        const late = waitings.filter(({ since }) => Date.now() - since > blockedMsMax)
+        rejectAll(late, new CarillonError('UNAVAILABLE', "the user's inbox is locked; try again later"))
+        const rest = waitings.slice(late.length)
+        if (rest.length > 0) blocked.set(user, rest)
+        else blocked.delete(user)
+      }
+      await delay(blockedRetryMs)
+    }
+  }
+}
+
+/** Items of one idempotency key within a group: the first stands for all. */
+interface Distinct {
+  item: AppendItem
+  members: Waiting[]
+}
+
+function foldRepeats(group: Waiting[]): Distinct[] {
+  const byKey = new Map<string, Distinct>()
+  const distinct: Distinct[] = []
+  for (const waiting of group) {
+    const { item } = waiting
+    const key = item.idempotency && JSON.stringify([item.idempotency.sender, item.idempotency.operation, item.idempotency.key])
+    const known = key === null ? undefined : byKey.get(key)
+    if (known) {
+      known.members.push(waiting)
+      continue
+    }
+    const one = { item, members: [waiting] }
+    distinct.push(one)
+    if (key !== null) byKey.set(key, one)
+  }
+  return distinct
+}
+
+function rejectAll(waitings: Waiting[], error: unknown): void {
+  for (const { reject } of waitings) reject(error)
+}
+
+function toCallerError(error: unknown): unknown {
+  if (!isTransient(error)) return error
+  return new CarillonError('UNAVAILABLE', 'the database did not answer; try again later', {}, error)
+}
+
+async function retryConflicts<T>(run: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await run()
+    } catch (error) {
+      const isConflict = ['40P01', '40001'].includes(sqlState(error) ?? '')
+      if (!isConflict || attempt > conflictRetriesMax) throw error
+    }
+  }
+}
+
+const sizeOf = ({ title, body, data, url }: AppendItem) =>
+  title.length + (body?.length ?? 0) + (data?.length ?? 0) + (url?.length ?? 0)

@@ -1,0 +1,115 @@
+// Sending: validate, commit with whatever else is being sent (group-commit.ts), ring (the bus), answer. Accepted means
+// committed to the database. Next: group-commit.ts, append.ts, and at the other end subscribe.ts.
+import { createHash } from 'node:crypto'
+import { v7 as uuidv7 } from 'uuid'
+import type { Bus } from '../bus/bus.ts'
+import { badUserInput, CarillonError } from '../errors.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Append, Appended, First, Idempotency } from './append.ts'
+import type { Doorbell } from './doorbell.ts'
+import { createGroupCommit } from './group-commit.ts'
+import type { Json, Notification } from './notification.ts'
+import { batchItemsMax, checkIdempotencyKey, type SendInput, type ValidContent, validateContent } from './validate.ts'
+
+/** Idempotency keys are apart by operation. */
+export type SendOperation = 'sendNotification' | 'sendNotifications'
+
+export interface Sent {
+  notification: Notification
+  duplicate: boolean
+}
+
+export type SendResult = { payload: Sent; error: null } | { payload: null; error: { code: string; message: string } }
+
+export interface Send {
+  /**
+   * Fails with BAD_USER_INPUT, IDEMPOTENCY_CONFLICT, or UNAVAILABLE: the outcome may be unknown then, and sending again
+   * with the same idempotency key is safe.
+   */
+  send(sender: string, input: SendInput): Promise<Sent>
+  /** Each on its own, the results in order; to one user they are numbered in order. */
+  sendMany(sender: string, inputs: readonly SendInput[]): Promise<SendResult[]>
+}
+
+export interface SendOptions {
+  append: Append
+  bus: Bus<Doorbell>
+  metrics: Metrics
+  /** An unexpected failure of one item of a batch: masks it for the caller, as a failure of the operation would be. */
+  onUnexpected(error: unknown): CarillonError
+}
+
+export function createSend({ append, bus, metrics, onUnexpected }: SendOptions): Send {
+  const groupCommit = createGroupCommit({ append, onCommit: (appended) => ring(bus, metrics, appended) })
+
+  async function send(sender: string, operation: SendOperation, input: SendInput): Promise<Sent> {
+    const content = validateContent(input)
+    const idempotency = input.idempotencyKey == null ? null : identify(sender, operation, input.idempotencyKey, content)
+    if (content.expiresAt !== null && content.expiresAt <= Date.now()) {
+      // A repeated send gets its first outcome, whatever has expired since.
+      const [first] = idempotency ? await append.findFirst([idempotency]) : []
+      if (!first) throw badUserInput('expiresAt must lie in the future')
+      return repeated(first, idempotency)
+    }
+    const committed = await groupCommit.commit({ id: uuidv7(), ...content, idempotency })
+    if ('first' in committed) return repeated(committed.first, idempotency)
+    return { notification: committed.appended.notification, duplicate: false }
+  }
+
+  return {
+    send: (sender, input) => send(sender, 'sendNotification', input),
+    async sendMany(sender, inputs) {
+      if (inputs.length > batchItemsMax) throw badUserInput(`inputs must have ${batchItemsMax} items at most`)
+      return Promise.all(
+        inputs.map((input) =>
+          send(sender, 'sendNotifications', input).then(
+            (payload) => ({ payload, error: null }),
+            (error: unknown) => {
+              const { code, message } = error instanceof CarillonError ? error : onUnexpected(error)
+              return { payload: null, error: { code, message } }
+            },
+          ),
+        ),
+      )
+    },
+  }
+}
+
+function repeated({ notification, hash }: First, idempotency: Idempotency | null): Sent {
+  if (hash === idempotency?.hash) return { notification, duplicate: true }
+  throw new CarillonError('IDEMPOTENCY_CONFLICT', 'this idempotency key was used with another input')
+}
+
+/** One doorbell a user for all that one statement appended. */
+async function ring(bus: Bus<Doorbell>, metrics: Metrics, appended: readonly Appended[]): Promise<void> {
+  const byUser = new Map<string, { inbox: Appended['inbox']; notifications: Notification[] }>()
+  for (const { notification, inbox } of appended) {
+    metrics.notificationsAccepted.inc({ priority: notification.priority })
+    const user = byUser.get(notification.userId)
+    if (user) user.notifications.push(notification)
+    else byUser.set(notification.userId, { inbox, notifications: [notification] })
+  }
+  await bus.publish(
+    [...byUser].map(([userId, { inbox, notifications }]) => ({
+      userId,
+      message: { inbox, news: { kind: 'received', notifications } },
+    })),
+  )
+}
+
+function identify(sender: string, operation: SendOperation, key: string, content: ValidContent): Idempotency {
+  checkIdempotencyKey(key)
+  const canonical = JSON.stringify(sortKeys({ ...content, data: content.data === null ? null : JSON.parse(content.data) }))
+  return { sender, operation, key, hash: createHash('sha256').update(canonical).digest('hex') }
+}
+
+function sortKeys(value: Json): Json {
+  if (Array.isArray(value)) return value.map(sortKeys)
+  if (typeof value !== 'object' || value === null) return value
+  // fromEntries defines own properties, also one named __proto__.
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, item]) => [key, sortKeys(item)]),
+  )
+}

@@ -1,0 +1,74 @@
+// Subscribing: cursor in, stream out. The doorbell is attached before the log is read, so that nothing falls between the
+// two; from then on the subscription heals itself (subscription.ts), told by the bus and by the tail check.
+import type { Bus } from '../bus/bus.ts'
+import type { Logger } from '../logger.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Cursors } from './cursor.ts'
+import type { Doorbell } from './doorbell.ts'
+import type { Log } from './log.ts'
+import type { Notification, Position } from './notification.ts'
+import { type StreamKind, Subscription } from './subscription.ts'
+import type { TailCheck } from './tail-check.ts'
+
+export interface SubscribeRequest {
+  kind: StreamKind
+  /** The argument of the operation; a library that reconnects repeats its first value. */
+  after: string | null
+  /** `connectionParams.after` or `Last-Event-ID`: the newest cursor of a client that has been here before. */
+  resumeAfter: string | null
+  /** Called with each notification that has reached the client. */
+  onConfirmed?: (notification: Notification) => void
+}
+
+/** Fails with CURSOR_INVALID or CURSOR_EXPIRED; what may pass is waited for. */
+export type Subscribe = (userId: string, request: SubscribeRequest) => Promise<Subscription>
+
+export interface SubscribeOptions {
+  log: Log
+  bus: Bus<Doorbell>
+  tailCheck: TailCheck
+  cursors: Cursors
+  metrics: Metrics
+  logger: Logger
+}
+
+export function createSubscribe({ log, bus, tailCheck, cursors, metrics, logger }: SubscribeOptions): Subscribe {
+  return async (userId, { kind, after, resumeAfter, onConfirmed }) => {
+    const subscription = new Subscription({
+      userId,
+      kind,
+      after: later(decode(after), decode(resumeAfter)),
+      onConfirmed,
+      log,
+      cursors,
+      metrics,
+      logger,
+    })
+    metrics.subscriptionsActive.inc()
+    subscription.onEnd(() => metrics.subscriptionsActive.dec())
+    try {
+      const listening = bus.listen(userId, subscription.ring)
+      subscription.onEnd(() => listening.close())
+      // False after a second without the bus: it lives by the tail check until the bus is back.
+      await listening.attached
+      subscription.onEnd(tailCheck.watch(subscription))
+      await subscription.start()
+    } catch (error) {
+      await subscription.return()
+      throw error
+    }
+    return subscription
+
+    function decode(cursor: string | null): (Position & { epoch: string }) | null {
+      return cursor === null ? null : cursors.decode(userId, cursor)
+    }
+  }
+}
+
+/** Of two epochs the newer can't be told; the one that the client holds now is the better guess than its first. */
+function later<Cursor extends Position & { epoch: string }>(after: Cursor | null, resumeAfter: Cursor | null) {
+  if (!after || !resumeAfter) return after ?? resumeAfter
+  if (after.epoch !== resumeAfter.epoch) return resumeAfter
+  if (after.seq !== resumeAfter.seq) return after.seq > resumeAfter.seq ? after : resumeAfter
+  return (after.stateVersion ?? 0) > (resumeAfter.stateVersion ?? 0) ? after : resumeAfter
+}

@@ -1,0 +1,119 @@
+// What may be sent. The limits are the operating contract's; each failure is BAD_USER_INPUT and names the field.
+import { badUserInput } from '../errors.ts'
+import type { Json, JsonObject, Priority } from './notification.ts'
+
+// Characters are code points.
+export const userIdCharactersMax = 200
+export const categoryCharactersMax = 100
+export const titleCharactersMax = 200
+export const bodyCharactersMax = 4_000
+export const urlCharactersMax = 2_048
+export const dataBytesMax = 16 * 1024
+export const idempotencyKeyCharactersMax = 255
+export const batchItemsMax = 1_000
+/** Far beyond what anybody nests, and far below what a recursive reader's stack holds. */
+export const dataDepthMax = 1_000
+
+export interface SendInput {
+  userId: string
+  category: string
+  title: string
+  body?: string | null | undefined
+  data?: JsonObject | null | undefined
+  url?: string | null | undefined
+  priority: Priority
+  /** Milliseconds since 1970. */
+  expiresAt?: number | null | undefined
+  idempotencyKey?: string | null | undefined
+}
+
+export interface ValidContent {
+  userId: string
+  category: string
+  title: string
+  body: string | null
+  /** JSON text, keys in the order in which they came. */
+  data: string | null
+  url: string | null
+  priority: Priority
+  expiresAt: number | null
+}
+
+/** Whether `expiresAt` lies ahead is not looked at here: a repeated send may come after it. */
+export function validateContent(input: SendInput): ValidContent {
+  checkText('userId', input.userId, userIdCharactersMax)
+  if (!categoryPattern.test(input.category)) {
+    throw badUserInput(`category must be 1 to ${categoryCharactersMax} of a-z, 0-9, dot, underscore and hyphen`)
+  }
+  checkText('title', input.title, titleCharactersMax)
+  if (input.body != null) checkText('body', input.body, bodyCharactersMax, 0)
+  if (input.url != null) checkUrl(input.url)
+  const data = input.data == null ? null : toJsonText(input.data)
+  return {
+    userId: input.userId,
+    category: input.category,
+    title: input.title,
+    body: input.body ?? null,
+    data,
+    url: input.url ?? null,
+    priority: input.priority,
+    expiresAt: input.expiresAt ?? null,
+  }
+}
+
+export function checkIdempotencyKey(key: string): void {
+  checkText('idempotencyKey', key, idempotencyKeyCharactersMax)
+}
+
+export function checkUserId(userId: string): void {
+  checkText('userId', userId, userIdCharactersMax)
+}
+
+const categoryPattern = new RegExp(`^[a-z0-9._-]{1,${categoryCharactersMax}}$`)
+
+function checkText(field: string, text: string, charactersMax: number, charactersMin = 1): void {
+  // A string has no more code points than code units, so that most need no counting.
+  if (text.length > charactersMax && (text.length > 2 * charactersMax || [...text].length > charactersMax)) {
+    throw badUserInput(`${field} must have ${charactersMax} characters at most`)
+  }
+  if (text.length < charactersMin) throw badUserInput(`${field} must not be empty`)
+  // PostgreSQL stores neither.
+  if (!text.isWellFormed() || text.includes('\0')) {
+    throw badUserInput(`${field} must not contain NUL characters or lone surrogates`)
+  }
+}
+
+/** A base that nobody uses: a path stays on it, anything else leaves it. */
+const nowhere = 'http://nowhere.invalid'
+
+function checkUrl(url: string): void {
+  checkText('url', url, urlCharactersMax)
+  // Browsers drop white space and control characters from an address, and with them what was checked.
+  const isPlain = !/[\s\p{Cc}\\]/u.test(url)
+  const isPath = url.startsWith('/') && URL.canParse(url, nowhere) && new URL(url, nowhere).origin === nowhere
+  const isAbsolute = /^https?:\/\//i.test(url) && URL.canParse(url)
+  if (!isPlain || !(isPath || isAbsolute)) {
+    throw badUserInput('url must be an http or https address, or a path that begins with a slash')
+  }
+}
+
+function toJsonText(data: JsonObject): string {
+  if (isDeeperThan(data, dataDepthMax)) throw badUserInput(`data must not be nested deeper than ${dataDepthMax}`)
+  const text = JSON.stringify(data)
+  if (Buffer.byteLength(text) > dataBytesMax) throw badUserInput(`data must have ${dataBytesMax} bytes as JSON at most`)
+  // JSON.stringify escapes exactly those; a backslash that was there before is doubled.
+  if (/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/.test(text)) {
+    throw badUserInput('data must not contain NUL characters or lone surrogates')
+  }
+  return text
+}
+
+/** Level by level, since a recursive walk would overflow on what it is to find. */
+function isDeeperThan(value: Json, depthMax: number): boolean {
+  let level: Json[] = [value]
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > depthMax) return true
+    level = level.flatMap((one) => (typeof one === 'object' && one !== null ? Object.values(one) : []))
+  }
+  return false
+}
