@@ -2,7 +2,14 @@
 // gives out the next numbers, inserts and counts, and is over: no lock outlives it. Whoever calls it: group-commit.ts.
 import type { Database } from '../postgres.ts'
 import { type InboxState, type Notification, type Priority, priorities } from './notification.ts'
-import { type InboxRow, inboxColumns, type NotificationRow, notificationColumns, toInbox, toNotification } from './rows.ts'
+import {
+  type InboxRow,
+  inboxColumns,
+  type NotificationRow,
+  notificationColumns,
+  toInbox,
+  toNotification,
+} from './rows.ts'
 
 /** A validated notification that has no place in a log yet. */
 export interface AppendItem {

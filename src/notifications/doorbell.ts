@@ -21,3 +21,31 @@ export type DoorbellNews =
 
 /** The schema promises 100 at most in one event. */
 export const doorbellRowsMax = 100
+
+/**
+ * The edge where one comes from another process, perhaps of another version: undefined for what is none of ours. Looks at
+ * what decides where it goes; the rows are taken as they are, since only who holds the bus's password can ring.
+ */
+export function parseDoorbell(json: unknown): Doorbell | undefined {
+  if (!isObject(json) || !isObject(json.inbox) || !isObject(json.news)) return undefined
+  const { inbox, news } = json
+  const isInbox =
+    typeof inbox.userId === 'string' &&
+    typeof inbox.epoch === 'string' &&
+    [inbox.seq, inbox.createdAt, inbox.stateVersion, inbox.undelivered, inbox.unseen, inbox.unread].every(
+      (number) => typeof number === 'number',
+    )
+  const isNews =
+    news.kind === 'received'
+      ? Array.isArray(news.notifications)
+      : typeof news.bumps === 'number' &&
+        ((news.kind === 'updated' && Array.isArray(news.notifications)) ||
+          (news.kind === 'removed' && Array.isArray(news.ids)) ||
+          news.kind === 'changed')
+  // Checked just above, as far as it has to be.
+  return isInbox && isNews ? (json as unknown as Doorbell) : undefined
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null
+}

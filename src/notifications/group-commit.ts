@@ -197,7 +197,8 @@ function foldRepeats(group: Waiting[]): Distinct[] {
   const distinct: Distinct[] = []
   for (const waiting of group) {
     const { item } = waiting
-    const key = item.idempotency && JSON.stringify([item.idempotency.sender, item.idempotency.operation, item.idempotency.key])
+    const key =
+      item.idempotency && JSON.stringify([item.idempotency.sender, item.idempotency.operation, item.idempotency.key])
     const known = key === null ? undefined : byKey.get(key)
     if (known) {
       known.members.push(waiting)

@@ -67,7 +67,9 @@ export function createLog(database: Database, retentionMs: number): Log {
       const [first] = rows
       if (!first) throw new Error('carillon_state has no row')
       const inbox = toInbox(userId, first.epoch, first)
-      const notifications = rows.flatMap((row) => (row.seq === null ? [] : [toNotification({ ...row, seq: row.seq }, first.epoch)]))
+      const notifications = rows.flatMap((row) =>
+        row.seq === null ? [] : [toNotification({ ...row, seq: row.seq }, first.epoch)],
+      )
       const last = notifications.at(-1)
       const isComplete = notifications.length < pageRowsMax
       const upTo = isComplete || !last ? inbox : last

@@ -35,8 +35,8 @@ export interface SendOptions {
   append: Append
   bus: Bus<Doorbell>
   metrics: Metrics
-  /** An unexpected failure of one item of a batch: masks it for the caller, as a failure of the operation would be. */
-  onUnexpected(error: unknown): CarillonError
+  /** An unexpected failure of one item of a batch: logs it, and masks it for the caller as that of an operation is. */
+  onUnexpected(error: unknown): { message: string; extensions: { [name: string]: unknown } }
 }
 
 export function createSend({ append, bus, metrics, onUnexpected }: SendOptions): Send {
@@ -65,8 +65,10 @@ export function createSend({ append, bus, metrics, onUnexpected }: SendOptions):
           send(sender, 'sendNotifications', input).then(
             (payload) => ({ payload, error: null }),
             (error: unknown) => {
-              const { code, message } = error instanceof CarillonError ? error : onUnexpected(error)
-              return { payload: null, error: { code, message } }
+              if (error instanceof CarillonError)
+                return { payload: null, error: { code: error.code, message: error.message } }
+              const { message, extensions } = onUnexpected(error)
+              return { payload: null, error: { code: String(extensions.code), message } }
             },
           ),
         ),
@@ -99,7 +101,9 @@ async function ring(bus: Bus<Doorbell>, metrics: Metrics, appended: readonly App
 
 function identify(sender: string, operation: SendOperation, key: string, content: ValidContent): Idempotency {
   checkIdempotencyKey(key)
-  const canonical = JSON.stringify(sortKeys({ ...content, data: content.data === null ? null : JSON.parse(content.data) }))
+  const canonical = JSON.stringify(
+    sortKeys({ ...content, data: content.data === null ? null : JSON.parse(content.data) }),
+  )
   return { sender, operation, key, hash: createHash('sha256').update(canonical).digest('hex') }
 }
 

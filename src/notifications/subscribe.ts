@@ -17,7 +17,7 @@ export interface SubscribeRequest {
   /** `connectionParams.after` or `Last-Event-ID`: the newest cursor of a client that has been here before. */
   resumeAfter: string | null
   /** Called with each notification that has reached the client. */
-  onConfirmed?: (notification: Notification) => void
+  onConfirmed?: ((notification: Notification) => void) | undefined
 }
 
 /** Fails with CURSOR_INVALID or CURSOR_EXPIRED; what may pass is waited for. */

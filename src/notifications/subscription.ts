@@ -218,7 +218,11 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
       inbox,
       // Signing costs some microseconds, and not everybody selects it.
       get cursor() {
-        return cursors.encode(inbox.userId, epoch, stateVersion === undefined ? position : { ...position, stateVersion })
+        return cursors.encode(
+          inbox.userId,
+          epoch,
+          stateVersion === undefined ? position : { ...position, stateVersion },
+        )
       },
     })
   }

@@ -31,7 +31,9 @@ describe('numbering', () => {
       'service',
       Array.from({ length: 1_000 }, (_, i) => input({ userId, title: `${i}` })),
     )
-    expect(results.map(({ payload }) => payload?.notification.seq)).toEqual(Array.from({ length: 1_000 }, (_, i) => i + 1))
+    expect(results.map(({ payload }) => payload?.notification.seq)).toEqual(
+      Array.from({ length: 1_000 }, (_, i) => i + 1),
+    )
   })
 
   test('what is sent is what the log has', async () => {
@@ -51,9 +53,19 @@ describe('numbering', () => {
     )
     const page = await slice.log.read(userId, { after: null, undeliveredUpTo: null, checkNext: false })
     expect(page.notifications).toEqual([sent.notification])
-    expect(JSON.parse(sent.notification.data ?? '')).toEqual({ z: 1, a: { nested: [{}, [], null, 1.5, 'é'] }, '': true })
+    expect(JSON.parse(sent.notification.data ?? '')).toEqual({
+      z: 1,
+      a: { nested: [{}, [], null, 1.5, 'é'] },
+      '': true,
+    })
     expect(Object.keys(JSON.parse(sent.notification.data ?? ''))).toEqual(['z', 'a', ''])
-    expect(page.inbox).toMatchObject({ seq: 1, undelivered: 1, unseen: 1, unread: 1, createdAt: sent.notification.createdAt })
+    expect(page.inbox).toMatchObject({
+      seq: 1,
+      undelivered: 1,
+      unseen: 1,
+      unread: 1,
+      createdAt: sent.notification.createdAt,
+    })
   })
 })
 

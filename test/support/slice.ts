@@ -1,7 +1,7 @@
 // The notifications slice over a database of its own and the bus in process, without any transport.
 import { pino } from 'pino'
-import { createMemoryBus } from '../../src/bus/bus-memory.ts'
 import type { Bus } from '../../src/bus/bus.ts'
+import { createMemoryBus } from '../../src/bus/bus-memory.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import { createAcknowledge } from '../../src/notifications/acknowledge.ts'
 import { createAppend } from '../../src/notifications/append.ts'

@@ -1,0 +1,103 @@
+// The slice's resolvers: who may, then the verb. One notification's way through the server starts here: send.ts,
+// group-commit.ts, append.ts, bus/bus.ts, subscribe.ts, subscription.ts, acknowledge.ts.
+import { inboxOwner, requireScope, requireViewer } from '../auth.ts'
+import type { Context } from '../graphql/context.ts'
+import type { MutationMarkSeenArgs, Resolvers } from '../graphql/generated.ts'
+import type { Database } from '../postgres.ts'
+import { type Acknowledge, toSelection } from './acknowledge.ts'
+import { createAutoAck } from './auto-ack.ts'
+import { type Cursors, headCursor, notificationCursor } from './cursor.ts'
+import type { InboxEvent } from './events.ts'
+import type { History } from './history.ts'
+import { readInbox } from './inbox.ts'
+import type { Mark } from './marks.ts'
+import type { JsonObject } from './notification.ts'
+import type { Retract } from './retract.ts'
+import type { Send } from './send.ts'
+import type { Subscribe } from './subscribe.ts'
+
+export interface NotificationVerbs extends Send {
+  database: Database
+  cursors: Cursors
+  history: History
+  acknowledge: Acknowledge
+  retract: Retract
+  subscribe: Subscribe
+}
+
+const inboxIdPrefix = 'inbox:'
+
+export function createNotificationResolvers(verbs: NotificationVerbs): Resolvers {
+  const { database, cursors, history, acknowledge } = verbs
+
+  const mark =
+    (verb: Mark) =>
+    async (_: unknown, args: Partial<MutationMarkSeenArgs>, { viewer }: Context) => {
+      const userId = requireViewer(viewer).sub
+      return acknowledge(userId, verb, toSelection(cursors, userId, args))
+    }
+
+  return {
+    Query: {
+      async node(_, { id }, { viewer }) {
+        const { sub, scopes } = requireViewer(viewer)
+        const isAnybody = scopes.has('inbox:any')
+        if (!id.startsWith(inboxIdPrefix)) return history.find(isAnybody ? null : sub, id)
+        const userId = id.slice(inboxIdPrefix.length)
+        return isAnybody || userId === sub ? readInbox(database, userId) : null
+      },
+      history: (_, { userId, ...page }, { viewer }) => history.page(inboxOwner(viewer, userId), page),
+      inbox: (_, { userId }, { viewer }) => readInbox(database, inboxOwner(viewer, userId)),
+    },
+    Mutation: {
+      sendNotification: (_, { input }, { viewer }) => verbs.send(requireScope(viewer, 'notifications:send').sub, input),
+      sendNotifications: (_, { inputs }, { viewer }) =>
+        verbs.sendMany(requireScope(viewer, 'notifications:send').sub, inputs),
+      retractNotification(_, { id }, { viewer }) {
+        requireScope(viewer, 'notifications:send')
+        return verbs.retract(id)
+      },
+      markDelivered: mark('delivered'),
+      markSeen: mark('seen'),
+      markRead: mark('read'),
+      markUnread: mark('unread'),
+      archiveNotifications: mark('archived'),
+      unarchiveNotifications: mark('unarchived'),
+    },
+    Subscription: {
+      notifications: {
+        subscribe(_, { after, autoAck }, { viewer, resumeAfter, logger }) {
+          const { sub } = requireViewer(viewer)
+          const onConfirmed = autoAck ? createAutoAck(acknowledge, sub, logger) : undefined
+          return verbs.subscribe(sub, { kind: 'notifications', after: after ?? null, resumeAfter, onConfirmed })
+        },
+        resolve: (event: InboxEvent) => ('notification' in event ? event.notification : never(event)),
+      },
+      inboxEvents: {
+        subscribe(_, { after }, { viewer, resumeAfter }) {
+          const { sub } = requireViewer(viewer)
+          return verbs.subscribe(sub, { kind: 'inboxEvents', after: after ?? null, resumeAfter })
+        },
+        resolve: (event: InboxEvent) => event,
+      },
+    },
+    Node: { __resolveType: (node) => ('title' in node ? 'Notification' : 'Inbox') },
+    InboxEvent: { __resolveType: (event) => event.__typename },
+    Notification: {
+      // Parsed for those who select it, and no earlier.
+      data: ({ data }): JsonObject | null => (data === null ? null : JSON.parse(data)),
+      cursor: (notification) => notificationCursor(cursors, notification),
+    },
+    Inbox: {
+      id: ({ userId }) => inboxIdPrefix + userId,
+      undeliveredCount: ({ undelivered }) => undelivered,
+      unseenCount: ({ unseen }) => unseen,
+      unreadCount: ({ unread }) => unread,
+      headCursor: (inbox) => headCursor(cursors, inbox),
+    },
+  }
+}
+
+function never(event: InboxEvent): never {
+  throw new Error(`a stream of notifications yielded ${event.__typename}`)
+}

@@ -1,0 +1,173 @@
+// The composition root: everything that a server consists of, in the order in which it starts. Read top to bottom.
+import { randomUUID } from 'node:crypto'
+import { createAuth } from './auth.ts'
+import type { Bus } from './bus/bus.ts'
+import { createMemoryBus } from './bus/bus-memory.ts'
+import { createRedisBus } from './bus/bus-redis.ts'
+import { type Config, ConfigError } from './config.ts'
+import type { TransportMetrics } from './connections/transport-metrics.ts'
+import { openDatabase, type Surroundings } from './database.ts'
+import { formatError } from './graphql/errors.ts'
+import { createSchema } from './graphql/schema.ts'
+import { startHealth } from './health.ts'
+import { createHttpServer } from './http.ts'
+import { localSecret } from './local-secret.ts'
+import type { Logger } from './logger.ts'
+import { createMetrics, type Metrics } from './metrics.ts'
+import { migrate } from './migrate.ts'
+import { createAcknowledge } from './notifications/acknowledge.ts'
+import { createAppend } from './notifications/append.ts'
+import { createCursors } from './notifications/cursor.ts'
+import { type Doorbell, parseDoorbell } from './notifications/doorbell.ts'
+import { readCursorKey } from './notifications/epoch.ts'
+import { createHistory } from './notifications/history.ts'
+import { createLog } from './notifications/log.ts'
+import { createNotificationResolvers } from './notifications/resolvers.ts'
+import { createRetention, retentionIntervalMs } from './notifications/retention.ts'
+import { createRetract } from './notifications/retract.ts'
+import { createSend } from './notifications/send.ts'
+import { createSubscribe } from './notifications/subscribe.ts'
+import { createSweep, sweepIntervalMs } from './notifications/sweep.ts'
+import { createTailCheck } from './notifications/tail-check.ts'
+import { startPeriodic } from './periodic.ts'
+import { createReleases } from './releases.ts'
+import { signToken } from './token.ts'
+
+export interface Server {
+  url: string
+  /** Drains connections, finishes what is in flight, and ends everything that was started. */
+  close(): Promise<void>
+}
+
+const dayMs = 24 * 3600 * 1000
+/** Of the tokens that an embedded server prints: long enough for an afternoon's work and the week after. */
+const printedTokenTtlSeconds = 7 * 24 * 3600
+
+/** Resolves when it takes requests. Fails where anything it needs can't be had, having released what it got. */
+export async function startServer(config: Config, surroundings: Surroundings): Promise<Server> {
+  const releases = createReleases()
+  try {
+    return await start(config, surroundings, releases)
+  } catch (error) {
+    await releases.run()
+    throw error
+  }
+}
+
+async function start(config: Config, surroundings: Surroundings, releases: ReturnType<typeof createReleases>) {
+  const { logger, print } = surroundings
+  const retentionMs = config.retentionDays * dayMs
+  const metrics = createMetrics()
+
+  const { database, dataDir, close: closeDatabase } = await openDatabase(config, surroundings)
+  releases.push(closeDatabase)
+  if (config.migrate) {
+    for (const name of await migrate(database)) logger.info({ migration: name }, 'migrated the database')
+  }
+
+  const keys = await authKeys(config, dataDir)
+  const auth = createAuth(keys, logger)
+
+  const bus = createBus(config, metrics, logger)
+  releases.push(() => bus.close())
+
+  const append = createAppend(database)
+  const log = createLog(database, retentionMs)
+  const cursors = createCursors(await readCursorKey(database))
+  const tailCheck = createTailCheck({ log, intervalMs: config.tailCheckMs, logger })
+  releases.push(() => tailCheck.stop())
+  bus.onResume(() => {
+    tailCheck
+      .checkAll()
+      .catch((error: unknown) => logger.warn({ err: error }, 'checking after the bus came back failed'))
+  })
+
+  const sweep = createSweep({ database, bus, retentionMs })
+  const sweeping = startPeriodic('sweep', sweepIntervalMs, logger, () => sweep.run())
+  releases.push(() => sweeping.stop())
+  const retention = createRetention({ database, retentionMs })
+  const retaining = startPeriodic('retention', retentionIntervalMs, logger, async () => void (await retention.run()))
+  releases.push(() => retaining.stop())
+
+  const schema = createSchema(
+    createNotificationResolvers({
+      ...createSend({ append, bus, metrics, onUnexpected: (error) => formatError(error, randomUUID(), logger) }),
+      database,
+      cursors,
+      history: createHistory({ database, cursors, retentionMs }),
+      acknowledge: createAcknowledge({ database, bus, retentionMs }),
+      retract: createRetract({ database, bus, retentionMs }),
+      subscribe: createSubscribe({ log, bus, tailCheck, cursors, metrics, logger }),
+    }),
+  )
+
+  const health = startHealth({ database, bus, logger })
+  releases.push(() => health.stop())
+  const http = createHttpServer({ ...config, schema, auth, logger, health, metrics: transportMetrics(metrics) })
+  const { url } = await http.listen()
+  health.started()
+  logger.info({ url }, 'the server is ready')
+
+  if (dataDir !== null) await printWelcome(print, url, config, keys)
+  return {
+    url,
+    async close() {
+      await http.close({ drainMs: config.drainMs })
+      await releases.run()
+      logger.info('the server has stopped')
+    },
+  }
+}
+
+type Keys = Parameters<typeof createAuth>[0]
+
+async function authKeys(config: Config, dataDir: string | null): Promise<Keys> {
+  const { jwtSecret, jwksUrl, jwtIssuer, jwtAudience } = config
+  if (jwksUrl !== null && jwtIssuer !== null && jwtAudience !== null) {
+    return { jwksUrl, issuer: jwtIssuer, audience: jwtAudience }
+  }
+  if (jwtSecret !== null) return { secret: jwtSecret }
+  if (dataDir !== null) return { secret: await localSecret(dataDir) }
+  throw new ConfigError(['with DATABASE_URL, set CARILLON_JWT_SECRET (openssl rand -base64 32) or CARILLON_JWKS_URL'])
+}
+
+function createBus({ redisUrls, busChannels }: Config, metrics: Metrics, logger: Logger): Bus<Doorbell> {
+  const [url, ...others] = redisUrls
+  if (url === undefined) return createMemoryBus({ logger })
+  if (others.length > 0) throw new ConfigError(['REDIS_URL: this version needs a single Redis, not a cluster'])
+  return createRedisBus({
+    url,
+    channels: busChannels,
+    logger,
+    parse: parseDoorbell,
+    onPublishError: () => metrics.busPublishErrors.inc(),
+    onLag: (seconds) => metrics.busLag.set(seconds),
+  })
+}
+
+function transportMetrics(metrics: Metrics): TransportMetrics {
+  return {
+    opened: (transport) => metrics.connectionsActive.inc({ transport }),
+    closed: (transport) => metrics.connectionsActive.dec({ transport }),
+    rejected: (reason) => metrics.connectionsRejected.inc({ reason }),
+    delivered(channel, latencySeconds) {
+      metrics.deliveries.inc({ channel, status: 'sent' })
+      if (latencySeconds !== null) metrics.deliveryLatency.observe({ channel }, latencySeconds)
+    },
+    failed: (channel) => metrics.deliveries.inc({ channel, status: 'failed' }),
+    slowConsumer: () => metrics.slowConsumers.inc(),
+  }
+}
+
+/** For who has just started it on their own machine: what to open, and what to sign in with. */
+async function printWelcome(print: (line: string) => void, url: string, config: Config, keys: Keys): Promise<void> {
+  print(`Carillon runs at ${url}`)
+  if (config.graphiql) print(`GraphiQL          ${url}/graphql`)
+  if (!('secret' in keys)) return
+  const { secret } = keys
+  const ttlSeconds = printedTokenTtlSeconds
+  const user = await signToken({ secret, sub: 'alice', ttlSeconds })
+  const service = await signToken({ secret, sub: 'service', scopes: ['notifications:send', 'inbox:any'], ttlSeconds })
+  print(`Token for alice   ${user}`)
+  print(`Token to send     ${service}`)
+}
