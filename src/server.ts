@@ -61,12 +61,11 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
 
   const { database, dataDir, close: closeDatabase } = await openDatabase(config, surroundings)
   releases.push(closeDatabase)
+  const keys = await authKeys(config, dataDir)
+  const auth = createAuth(keys, logger)
   if (config.migrate) {
     for (const name of await migrate(database)) logger.info({ migration: name }, 'migrated the database')
   }
-
-  const keys = await authKeys(config, dataDir)
-  const auth = createAuth(keys, logger)
 
   const bus = createBus(config, metrics, logger)
   releases.push(() => bus.close())

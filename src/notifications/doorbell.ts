@@ -22,6 +22,16 @@ export type DoorbellNews =
 /** The schema promises 100 at most in one event. */
 export const doorbellRowsMax = 100
 
+/** About what it takes in memory; most of it are texts. */
+export function charactersOf({ news }: Doorbell): number {
+  if (news.kind !== 'received' && news.kind !== 'updated') return 100
+  return news.notifications.reduce(
+    (sum, { title, body, data, url }) =>
+      sum + 200 + title.length + (body?.length ?? 0) + (data?.length ?? 0) + (url?.length ?? 0),
+    0,
+  )
+}
+
 /**
  * The edge where one comes from another process, perhaps of another version: undefined for what is none of ours. Looks at
  * what decides where it goes; the rows are taken as they are, since only who holds the bus's password can ring.

@@ -7,7 +7,8 @@ import type { Cursors } from './cursor.ts'
 import type { Doorbell } from './doorbell.ts'
 import type { Log } from './log.ts'
 import type { Notification, Position } from './notification.ts'
-import { type StreamKind, Subscription } from './subscription.ts'
+import type { StreamKind } from './stream-state.ts'
+import { Subscription } from './subscription.ts'
 import type { TailCheck } from './tail-check.ts'
 
 export interface SubscribeRequest {

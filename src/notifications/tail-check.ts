@@ -15,7 +15,7 @@ export interface Watched {
   /** The last seq that it has taken over from the log. */
   readonly seq: number
   /** Tells it the head that the database has. */
-  heard(head: Head & { epoch: string }, cause: 'tail'): void
+  heard(head: Head & { epoch: string }): void
   /** The database knows less than it has sent, or the log is another one: it reads, and finds out. */
   distrust(): void
 }
@@ -73,7 +73,7 @@ export function createTailCheck({ log, intervalMs, logger }: TailCheckOptions): 
       for (const { subscription, seq } of before) {
         const head = heads.get(subscription.userId) ?? { seq: 0, stateVersion: 0 }
         if (head.seq < seq) subscription.distrust()
-        else subscription.heard({ ...head, epoch }, 'tail')
+        else subscription.heard({ ...head, epoch })
       }
     }
   }

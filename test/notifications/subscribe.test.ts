@@ -5,7 +5,7 @@ import type { Bus } from '../../src/bus/bus.ts'
 import { createCursors, notificationCursor } from '../../src/notifications/cursor.ts'
 import type { Doorbell } from '../../src/notifications/doorbell.ts'
 import { rotateEpoch } from '../../src/notifications/epoch.ts'
-import type { StreamKind } from '../../src/notifications/subscription.ts'
+import type { StreamKind } from '../../src/notifications/stream-state.ts'
 import { createSlice, input, isReceived, type Slice, take, takeSeqs } from '../support/slice.ts'
 
 /** What the bus under test does to each doorbell: hands on what this returns. */
@@ -383,7 +383,11 @@ describe('leaving', () => {
         listen: (user, onMessage) => {
           listeners++
           const listening = bus.listen(user, onMessage)
-          return { attached: listening.attached, close: () => void (listeners--, listening.close()) }
+          const close = () => {
+            listeners--
+            listening.close()
+          }
+          return { attached: listening.attached, close }
         },
       }),
     })

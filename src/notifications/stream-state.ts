@@ -1,0 +1,153 @@
+// Where one stream stands in its log, and what a doorbell or a page of the log means to it: which events follow, whether
+// something is missing. No waiting and no reading here; that is subscription.ts.
+import { CarillonError } from '../errors.ts'
+import { type Cursors, cursorInvalid } from './cursor.ts'
+import type { Doorbell } from './doorbell.ts'
+import type { InboxEvent } from './events.ts'
+import type { Head, LogPage, ReadOptions } from './log.ts'
+import type { InboxState, Notification, Position } from './notification.ts'
+
+/** `notifications` is the stream of notifications alone; it takes no notice of state versions. */
+export type StreamKind = 'notifications' | 'inboxEvents'
+
+export interface StreamStateOptions {
+  kind: StreamKind
+  /** Null: before the first undelivered one. */
+  after: (Position & { epoch: string }) | null
+  cursors: Cursors
+  /** Takes the events, in order. */
+  onEvent(event: InboxEvent): void
+}
+
+/** What became of a doorbell: done with it; it has to wait for another before it; it is of another history. */
+export type Taken = 'done' | 'early' | 'otherEpoch'
+
+export class StreamState {
+  readonly #options: StreamStateOptions
+  /** Null until the first page, where there was no cursor. */
+  #epoch: string | null
+  /** Everything up to here has become an event, or never will. */
+  #position: Position | null
+  /** Up to this seq only undelivered ones; null until the first page says where the head is. */
+  #undeliveredUpTo: number | null
+  /** The state version that the client has been told of; undefined while its cursor has none. */
+  #stateVersion: number | undefined
+  /** Of the inbox when the stream began: what changes after that arrives as an event. */
+  #versionAtStart: number | undefined
+  /** The furthest head that anybody has told of. */
+  #head: Head = { seq: 0, stateVersion: 0 }
+  #isCaughtUp = false
+
+  constructor(options: StreamStateOptions) {
+    this.#options = options
+    const { after } = options
+    this.#epoch = after?.epoch ?? null
+    this.#position = after
+    this.#undeliveredUpTo = after ? 0 : null
+    this.#stateVersion = after?.stateVersion
+  }
+
+  get epoch(): string | null {
+    return this.#epoch
+  }
+
+  get seq(): number {
+    return this.#position?.seq ?? 0
+  }
+
+  /** Whether the replay is over. */
+  get isCaughtUp(): boolean {
+    return this.#isCaughtUp
+  }
+
+  get readOptions(): ReadOptions {
+    return { after: this.#position, undeliveredUpTo: this.#undeliveredUpTo, checkNext: !this.#isCaughtUp }
+  }
+
+  /** True where somebody has told of more than has become events. */
+  get hasGap(): boolean {
+    return this.#head.seq > this.seq || this.#hasVersionGap
+  }
+
+  get #hasVersionGap(): boolean {
+    return this.#options.kind === 'inboxEvents' && this.#head.stateVersion > (this.#stateVersion ?? 0)
+  }
+
+  noteHead({ seq, stateVersion }: Head): void {
+    this.#head = {
+      seq: Math.max(this.#head.seq, seq),
+      stateVersion: Math.max(this.#head.stateVersion, stateVersion),
+    }
+  }
+
+  takeDoorbell({ inbox, news }: Doorbell): Taken {
+    if (inbox.epoch !== this.#epoch) return 'otherEpoch'
+    if (news.kind === 'received') {
+      const fresh = news.notifications.filter(({ seq }) => seq > this.seq)
+      if (fresh[0] && fresh[0].seq !== this.seq + 1) return 'early'
+      for (const notification of fresh) this.#receive(notification, inbox)
+      return 'done'
+    }
+    const version = this.#stateVersion ?? 0
+    if (inbox.stateVersion <= version) return 'done'
+    if (inbox.seq > this.seq || inbox.stateVersion - news.bumps > version) return 'early'
+    this.#stateVersion = inbox.stateVersion
+    if (news.kind === 'changed') this.#tell({ __typename: 'CaughtUp', stateChanged: true }, inbox)
+    else if (news.kind === 'removed') this.#tell({ __typename: 'NotificationsRemoved', ids: news.ids }, inbox)
+    else this.#tell({ __typename: 'NotificationsUpdated', notifications: news.notifications }, inbox)
+    return 'done'
+  }
+
+  /** Fails with CURSOR_INVALID or CURSOR_EXPIRED. */
+  takePage({ inbox, notifications, upTo, isComplete, isNextThere }: LogPage): void {
+    this.#epoch ??= inbox.epoch
+    // Another history, or one that knows less than was sent: what the client holds is of no use any more.
+    if (inbox.epoch !== this.#epoch || inbox.seq < this.seq) throw cursorInvalid()
+    if (!isNextThere && !this.#isCaughtUp) {
+      throw new CarillonError('CURSOR_EXPIRED', 'the notification after this cursor is past the retention time')
+    }
+    this.#versionAtStart ??= inbox.stateVersion
+    if (this.#undeliveredUpTo === null) {
+      this.#undeliveredUpTo = inbox.seq
+      // Without a cursor the client knows nothing of before, so that nothing has changed for it.
+      this.#stateVersion = inbox.stateVersion
+    }
+    for (const notification of notifications) this.#receive(notification, inbox)
+    this.#position = upTo
+    if (!isComplete) return
+    if (!this.#isCaughtUp) {
+      this.#isCaughtUp = true
+      const stateChanged = (this.#stateVersion ?? 0) !== this.#versionAtStart
+      this.#stateVersion = this.#versionAtStart
+      this.#tell({ __typename: 'CaughtUp', stateChanged }, inbox)
+    } else if (this.#hasVersionGap) {
+      // It was known before this read, and no doorbell has filled it since.
+      this.#stateVersion = inbox.stateVersion
+      this.#tell({ __typename: 'CaughtUp', stateChanged: true }, inbox)
+    }
+    this.#head = { seq: inbox.seq, stateVersion: inbox.stateVersion }
+  }
+
+  #receive(notification: Notification, inbox: InboxState): void {
+    this.#position = { seq: notification.seq, createdAt: notification.createdAt }
+    this.#tell({ __typename: 'NotificationReceived', notification, replayed: !this.#isCaughtUp }, inbox)
+  }
+
+  #tell(event: WithoutPlace<InboxEvent>, inbox: InboxState): void {
+    const { kind, cursors, onEvent } = this.#options
+    if (kind === 'notifications' && event.__typename !== 'NotificationReceived') return
+    const { seq, createdAt } = this.#position ?? inbox
+    const stateVersion = kind === 'inboxEvents' ? this.#stateVersion : undefined
+    onEvent({
+      ...event,
+      inbox,
+      // Signing costs some microseconds, and not everybody selects it.
+      get cursor() {
+        const position = stateVersion === undefined ? { seq, createdAt } : { seq, createdAt, stateVersion }
+        return cursors.encode(inbox.userId, inbox.epoch, position)
+      },
+    })
+  }
+}
+
+type WithoutPlace<Event> = Event extends unknown ? Omit<Event, 'inbox' | 'cursor'> : never
