@@ -19,7 +19,7 @@ export interface Bus<Message> {
   /**
    * Calls `onMessage` for each message to the user, until closed. `attached` never rejects: true once messages are
    * certain to arrive, false if that took longer than `attachTimeoutMs` (it is attached later then, and `onResume`
-   * fires).
+   * fires), or if the bus was closed. `onMessage` must not throw: it is logged, and the others go on.
    */
   listen(userId: string, onMessage: (message: Message) => void): Listening
 

@@ -1,7 +1,7 @@
 // The weekly partitions of the log: made ahead of time, so that no send ever waits for one, and dropped whole when all
 // their rows are past the retention time.
 import { sql } from 'kysely'
-import type { Database } from '../postgres.ts'
+import { type Database, sqlState } from '../postgres.ts'
 
 /** Ahead of the current week: as long as a server may be down and still find a partition when it starts. */
 export const partitionsAhead = 4
@@ -11,30 +11,63 @@ const mondayMs = 4 * 24 * 3600 * 1000
 /** One process at a time, fleet-wide, in PostgreSQL's advisory locks: "carillon", in ASCII. */
 const partitionsLock = 0x636172696cn
 
-/** Makes what is missing of this week's partition and the next `partitionsAhead`. Safe to call from many at once. */
-export async function createPartitions(database: Database, now = Date.now()): Promise<void> {
-  await database.kysely.transaction().execute(async (tx) => {
+/**
+ * A partition is dropped under a lock on the whole log, and whoever comes after it waits behind it: so it gives up as
+ * soon as a writer would, and the next run tries again. A long backup delays dropping, and no send.
+ */
+const dropLockTimeoutMs = 100
+
+/**
+ * Makes what is missing of this week's partition and the next `partitionsAhead`; returns how many. Safe to call from many
+ * at once.
+ */
+export async function createPartitions(database: Database, now = Date.now()): Promise<number> {
+  return database.kysely.transaction().execute(async (tx) => {
     await sql`set local lock_timeout = '10s'`.execute(tx)
     await sql`select pg_advisory_xact_lock(${partitionsLock})`.execute(tx)
     const existing = new Set(await partitionStarts(tx))
-    for (let week = 0; week <= partitionsAhead; week++) {
-      const start = startOfWeek(now) + week * weekMs
-      if (existing.has(start)) continue
-      await sql`create table ${sql.table(partitionName(start))} partition of notifications
+    const wanted = Array.from({ length: partitionsAhead + 1 }, (_, week) => startOfWeek(now) + week * weekMs)
+    const missing = wanted.filter((start) => !existing.has(start))
+    for (const start of missing) {
+      // Made apart and attached: that locks out neither readers nor writers, as "partition of" would.
+      const table = sql.table(partitionName(start))
+      await sql`create table ${table} (like notifications including defaults including constraints)`.execute(tx)
+      await sql`alter table notifications attach partition ${table}
         for values from (${sql.lit(isoDate(start))}) to (${sql.lit(isoDate(start + weekMs))})`.execute(tx)
     }
+    return missing.length
   })
 }
 
-/** Drops the partitions that end before `before`; returns how many. Readers hide those rows already. */
+/**
+ * Drops the partitions that end at or before `before`, oldest first, each in a transaction of its own; returns how many.
+ * Readers hide those rows already. Stops at one that somebody is reading: the next run tries again.
+ */
 export async function dropPartitions(database: Database, before: number): Promise<number> {
+  let dropped = 0
+  try {
+    while (await dropOldest(database, before)) dropped++
+  } catch (error) {
+    if (sqlState(error) !== '55P03') throw error
+  }
+  return dropped
+}
+
+async function dropOldest(database: Database, before: number): Promise<boolean> {
   return database.kysely.transaction().execute(async (tx) => {
-    await sql`set local lock_timeout = '2s'`.execute(tx)
+    await sql`select set_config('lock_timeout', ${String(dropLockTimeoutMs)}, true)`.execute(tx)
     await sql`select pg_advisory_xact_lock(${partitionsLock})`.execute(tx)
-    const past = (await partitionStarts(tx)).filter((start) => start + weekMs <= before)
-    for (const start of past) await sql`drop table ${sql.table(partitionName(start))}`.execute(tx)
-    return past.length
+    const oldest = Math.min(...(await partitionStarts(tx)))
+    if (oldest + weekMs > before) return false
+    await sql`drop table ${sql.table(partitionName(oldest))}`.execute(tx)
+    return true
   })
+}
+
+/** Where the oldest partition begins, in milliseconds; null where there is none. */
+export async function oldestPartition(database: Database): Promise<number | null> {
+  const starts = await partitionStarts(database.kysely)
+  return starts.length > 0 ? Math.min(...starts) : null
 }
 
 async function partitionStarts(tx: Database['kysely']): Promise<number[]> {

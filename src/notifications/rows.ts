@@ -84,11 +84,11 @@ export function within(side: '<' | '<=' | '>' | '>=', createdAt: string, seq: st
 
 /**
  * The body of the common table expression `moment`, which `visible` needs and which holds the epoch too.
- * `retentionMs` is a placeholder such as `$2`, or a number's text.
+ * `retentionMs` is a placeholder such as `$2`, or a number's text. The limit tells the planner that there is one row.
  */
 export const moment = (retentionMs: string) =>
   `select epoch, greatest(now() - ${retentionMs}::float8 * interval '1 millisecond', retained_from) as cutoff
-  from carillon_state`
+  from carillon_state limit 1`
 
 /**
  * True for a notification n that its user may see: not retracted, not expired, not past the retention time. The cutoff is

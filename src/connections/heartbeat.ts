@@ -1,0 +1,34 @@
+// One timer that looks after all connections: each is visited once an interval, a few at a time, so that neither 50,000
+// timers run nor 50,000 pings go out in one turn of the event loop.
+
+export interface Beating {
+  /** `now` is `performance.now()`. Must not throw. */
+  beat(now: number): void
+}
+
+export interface Heartbeat {
+  /** The result takes it out. */
+  add(member: Beating): () => void
+  close(): void
+}
+
+/** Ticks an interval: what one tick has to do takes milliseconds even with 50,000 connections. */
+const ticksPerInterval = 50
+
+export function createHeartbeat(intervalMs: number): Heartbeat {
+  const slots = Array.from({ length: ticksPerInterval }, () => new Set<Beating>())
+  let tick = 0
+  let nextSlot = 0
+  const timer = setInterval(() => {
+    const now = performance.now()
+    for (const member of slots[tick++ % ticksPerInterval] ?? []) member.beat(now)
+  }, intervalMs / ticksPerInterval)
+  return {
+    add(member) {
+      const slot = slots[nextSlot++ % ticksPerInterval]
+      slot?.add(member)
+      return () => void slot?.delete(member)
+    },
+    close: () => clearInterval(timer),
+  }
+}

@@ -1,0 +1,79 @@
+// Whether this process runs (/livez) and whether it should get requests (/readyz). Without the database nothing can be
+// accepted, so that the balancer should look elsewhere; without the bus delivery is late and nothing more.
+import type { BusStatus } from './bus/bus.ts'
+import type { Logger } from './logger.ts'
+import { startPeriodic } from './periodic.ts'
+import type { Database } from './postgres.ts'
+
+/** A failover or a restart of the database that is shorter changes nothing for a balancer. */
+export const unreachableMsMax = 5_000
+const checkEveryMs = 1_000
+
+export interface HealthOptions {
+  database: Pick<Database, 'query'>
+  bus?: { status(): BusStatus }
+  logger: Logger
+  checkMs?: number
+  unreachableMs?: number
+}
+
+export interface Readiness {
+  ready: boolean
+  status: 'ok' | 'starting' | 'draining' | 'unavailable'
+  /** Why it is not ready. */
+  reason?: string
+  /** What works worse than it should, and why. */
+  degraded: Record<string, string>
+}
+
+export interface Health {
+  readiness(): Readiness
+  /** Ready from now on, while the database answers. */
+  started(): void
+  /** Not ready any more. */
+  draining(): void
+  stop(): Promise<void>
+}
+
+export function startHealth(options: HealthOptions): Health {
+  const { database, bus, logger, checkMs = checkEveryMs, unreachableMs = unreachableMsMax } = options
+  let phase: 'starting' | 'running' | 'draining' = 'starting'
+  let reachedAt = performance.now()
+  let isReachable = true
+  const check = startPeriodic('health', checkMs, logger, async () => {
+    try {
+      await database.query('health', 'select 1', [])
+      reachedAt = performance.now()
+      if (!isReachable) logger.info('the database is reachable again')
+      isReachable = true
+    } catch (error) {
+      if (isReachable) logger.warn({ err: error }, 'the database is not reachable')
+      isReachable = false
+    }
+  })
+
+  function stateOf(): Pick<Readiness, 'status' | 'reason'> {
+    if (phase === 'starting') return { status: 'starting', reason: 'the server is starting' }
+    if (phase === 'draining') return { status: 'draining', reason: 'the server is going away' }
+    const silentMs = performance.now() - reachedAt
+    if (silentMs < unreachableMs) return { status: 'ok' }
+    return { status: 'unavailable', reason: `the database has not answered for ${Math.floor(silentMs / 1000)} s` }
+  }
+
+  return {
+    readiness() {
+      const state = stateOf()
+      const busStatus = bus?.status()
+      const degraded = busStatus && !busStatus.healthy ? { bus: busStatus.reason ?? 'it is not connected' } : {}
+      return { ready: state.status === 'ok', ...state, degraded }
+    },
+    started() {
+      if (phase === 'starting') phase = 'running'
+      reachedAt = performance.now()
+    },
+    draining() {
+      phase = 'draining'
+    },
+    stop: () => check.stop(),
+  }
+}

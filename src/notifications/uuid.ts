@@ -1,0 +1,4 @@
+/** True for what PostgreSQL takes as a uuid in its usual form; a list with anything else in it is refused whole. */
+export function isUuid(id: string): boolean {
+  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id)
+}
