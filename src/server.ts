@@ -1,5 +1,5 @@
 // The composition root: everything that a server consists of, in the order in which it starts. Read top to bottom.
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { createAuth } from './auth.ts'
 import type { Bus } from './bus/bus.ts'
 import { createMemoryBus } from './bus/bus-memory.ts'
@@ -67,12 +67,13 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
     for (const name of await migrate(database)) logger.info({ migration: name }, 'migrated the database')
   }
 
-  const bus = createBus(config, metrics, logger)
+  const cursorKey = await readCursorKey(database)
+  const bus = createBus(config, cursorKey, metrics, logger)
   releases.push(() => bus.close())
 
   const append = createAppend(database)
   const log = createLog(database, retentionMs)
-  const cursors = createCursors(await readCursorKey(database))
+  const cursors = createCursors(cursorKey)
   const tailCheck = createTailCheck({ log, intervalMs: config.tailCheckMs, logger })
   releases.push(() => tailCheck.stop())
   bus.onResume(() => {
@@ -130,13 +131,21 @@ async function authKeys(config: Config, dataDir: string | null): Promise<Keys> {
   throw new ConfigError(['with DATABASE_URL, set CARILLON_JWT_SECRET (openssl rand -base64 32) or CARILLON_JWKS_URL'])
 }
 
-function createBus({ redisUrls, busChannels }: Config, metrics: Metrics, logger: Logger): Bus<Doorbell> {
+function createBus(
+  { redisUrls, busChannels }: Config,
+  cursorKey: Buffer,
+  metrics: Metrics,
+  logger: Logger,
+): Bus<Doorbell> {
   const [url, ...others] = redisUrls
+  // Redis' channels know no database number. Named after the log, so that deployments can share a Redis.
+  const log = createHash('sha256').update(cursorKey).digest('hex').slice(0, 12)
   if (url === undefined) return createMemoryBus({ logger })
   if (others.length > 0) throw new ConfigError(['REDIS_URL: this version needs a single Redis, not a cluster'])
   return createRedisBus({
     url,
     channels: busChannels,
+    prefix: `carillon:${log}`,
     logger,
     parse: parseDoorbell,
     onPublishError: () => metrics.busPublishErrors.inc(),

@@ -105,6 +105,8 @@ export function createSocketOperations(operations: Operations, metrics: Transpor
       async next(): Promise<Next> {
         try {
           settleSent()
+          // What is sent now goes nowhere, at once: without an end this loop would never let go.
+          if (!connection.isOpen) return stream.return()
           const next = await stream.next()
           if (operation.isSuperseded) return never()
           sent = next.value
