@@ -1,6 +1,6 @@
 // The metrics, under the names of the operating contract. Seconds and totals; no user id in a label. Whoever causes an
 // event counts it through the objects here.
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 
 export type Metrics = ReturnType<typeof createMetrics>
 
@@ -38,7 +38,7 @@ export function createMetrics() {
     }),
     deliveries: new Counter({
       name: 'carillon_deliveries_total',
-      help: 'Notifications handed over (sent), acknowledged (delivered) or lost to a broken write (failed; they come again).',
+      help: 'Notifications handed over (sent), or lost to a broken write (failed; they come again).',
       labelNames: ['channel', 'status'],
       registers,
     }),
@@ -46,12 +46,6 @@ export function createMetrics() {
       name: 'carillon_delivery_latency_seconds',
       help: 'From accepted to handed over, of live notifications.',
       labelNames: ['channel'],
-      buckets: latencyBuckets,
-      registers,
-    }),
-    ackLatency: new Histogram({
-      name: 'carillon_ack_latency_seconds',
-      help: 'From accepted to acknowledged.',
       buckets: latencyBuckets,
       registers,
     }),

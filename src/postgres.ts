@@ -35,6 +35,8 @@ export function connectPostgres(url: string, logger: Logger): Database {
     // A generic plan: planning over the partitions anew for each execution costs more than it gains.
     options: [
       'plan_cache_mode=force_generic_plan',
+      // No statement here runs long enough to gain from being compiled; before the first analyze some would be.
+      'jit=off',
       'synchronous_commit=on',
       'TimeZone=UTC',
       'default_transaction_isolation=read\\ committed',
@@ -92,5 +94,13 @@ export function isTransient(error: unknown): boolean {
   // 08 connection, 40 serialization and deadlock, 53 resources, 57 operator intervention, 55P03 lock timeout,
   // 25006 read-only: a standby that has not been promoted yet.
   if (state !== undefined) return /^(08|40|53|57|55P03|25006)/.test(state)
-  return error instanceof Error && !(error instanceof TypeError || error instanceof RangeError)
+  // Errors of a connection have a code (ECONNREFUSED); those that pg makes itself have only a text.
+  if (!(error instanceof Error)) return false
+  const isConnection = 'syscall' in error || ('code' in error && /^E[A-Z]+$/.test(String(error.code)))
+  return (
+    isConnection ||
+    /^(connection terminated|timeout exceeded|query read timeout|client (has encountered|was closed))/i.test(
+      error.message,
+    )
+  )
 }

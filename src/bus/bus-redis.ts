@@ -170,14 +170,14 @@ export function createRedisBus<Message>(options: RedisBusOptions<Message>): Bus<
 
   return {
     async publish(batch) {
-      if (closing || batch.length === 0) return
+      if (closing !== undefined || batch.length === 0) return
       const sent = publishAll(batch)
       publishing.add(sent)
       await sent
       publishing.delete(sent)
     },
     listen(userId, onMessage) {
-      if (closing) return { attached: refused, close() {} }
+      if (closing !== undefined) return { attached: refused, close() {} }
       const channel = channelOf(userId)
       const room = rooms.get(channel) ?? join(channel, receive)
       room.listeners += 1
@@ -191,9 +191,10 @@ export function createRedisBus<Message>(options: RedisBusOptions<Message>): Bus<
     },
     onResume: (callback) => void resumeCallbacks.push(callback),
     status() {
-      const reason = closing
-        ? 'closed'
-        : (subscriber.problem() ?? publisher.problem() ?? channels.problem() ?? probe.problem())
+      const reason =
+        closing !== undefined
+          ? 'closed'
+          : (subscriber.problem() ?? publisher.problem() ?? channels.problem() ?? probe.problem())
       return reason === undefined ? { healthy: true } : { healthy: false, reason }
     },
     close() {

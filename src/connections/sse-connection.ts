@@ -61,7 +61,7 @@ export class SseConnection implements Connection, Beating {
     if (!this.isOpen) return Promise.resolve()
     if (this.#pendingWrites++ === 0) this.#stalledSince = performance.now()
     return new Promise((resolve) => {
-      // Node forgets the callbacks of a response whose connection broke.
+      // Of a write that had not begun by then it says nothing.
       const abandon = () => {
         this.isBroken = true
         resolve()
@@ -71,7 +71,8 @@ export class SseConnection implements Connection, Beating {
         this.#response.off('close', abandon)
         this.#pendingWrites -= 1
         this.#stalledSince = performance.now()
-        if (error) this.isBroken = true
+        // Node says so without an error of a write that was under way when the response was destroyed.
+        if (error || this.#response.destroyed) this.isBroken = true
         resolve()
       })
     })

@@ -46,7 +46,7 @@ function describe(error: unknown, requestId: string, logger: Logger) {
     const code = codeOf(cause, error)
     if (code) return { message: cause.message, extensions: { code } }
   }
-  if (isOutage(cause)) {
+  if (isTransient(cause)) {
     logger.warn({ err: cause, requestId }, 'an operation failed because of what may pass')
     return { message: 'try again later', extensions: { code: 'UNAVAILABLE' } }
   }
@@ -73,10 +73,4 @@ function codeOf(cause: GraphQLError, error: unknown): ErrorCode | undefined {
 
 function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(errorCodes, code)
-}
-
-/** Errors of a connection and of the server behind it carry a code; those that pg makes itself have only a text. */
-function isOutage(cause: unknown): boolean {
-  if (!(cause instanceof Error) || !isTransient(cause)) return false
-  return 'code' in cause || /^(connection terminated|timeout exceeded|query read timeout)/i.test(cause.message)
 }

@@ -15,11 +15,12 @@ interface Page {
   policy: string
 }
 
-const defaultQuery = `# Welcome to Carillon. Put a token into the headers tab below:
+const defaultQuery = `# Put a token into the headers tab below:
 #   { "authorization": "Bearer …" }
-# then pick one of these operations with the play button. Subscribe in one tab, send in another.
+# and pick an operation with the play button.
+# Subscribe in one tab, send in another.
 
-# What arrives from now on, after what nobody acknowledged yet.
+# What nobody acknowledged, then what arrives.
 subscription Subscribe {
   notifications {
     id
@@ -72,7 +73,7 @@ query Inbox {
   }
 }
 
-# Marks the notifications with these ids read, which implies seen and delivered.
+# Read implies seen and delivered.
 mutation MarkRead($ids: [ID!]) {
   markRead(ids: $ids) {
     count
@@ -87,8 +88,6 @@ mutation MarkRead($ids: [ID!]) {
 const fetcherMark = 'carillon-fetcher'
 
 export interface Graphiql {
-  /** True where a browser asks for the page rather than a client for an answer. */
-  isAskedFor(request: IncomingMessage): boolean
   send(request: IncomingMessage, response: ServerResponse): Promise<void>
 }
 
@@ -97,18 +96,16 @@ export function createGraphiql(): Graphiql {
   let page: Promise<Page> | undefined
   const encoded = new Map<Encoding, Promise<Buffer>>()
 
-  function bodyIn(encoding: Encoding, { html }: Page): Promise<Buffer> {
+  function bodyIn(encoding: Encoding, html: Buffer): Promise<Buffer> {
     const body = encoded.get(encoding) ?? compress(html, encoding)
     encoded.set(encoding, body)
     return body
   }
 
   return {
-    isAskedFor: ({ method, headers }) =>
-      (method === 'GET' || method === 'HEAD') && headers.accept?.includes('text/html') === true,
     async send(request, response) {
       page ??= renderPage()
-      const { etag, policy, ...rest } = await page
+      const { html, etag, policy } = await page
       const encoding = encodingFor(request)
       const headers = {
         'content-type': 'text/html; charset=utf-8',
@@ -121,7 +118,7 @@ export function createGraphiql(): Graphiql {
         response.writeHead(304, headers).end()
         return
       }
-      const body = await bodyIn(encoding, { etag, policy, ...rest })
+      const body = await bodyIn(encoding, html)
       response.writeHead(200, {
         ...headers,
         ...(encoding !== 'identity' && { 'content-encoding': encoding }),

@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type Auth, bearerToken, type Viewer } from '../auth.ts'
 import { readBody } from '../connections/body.ts'
 import { corsHeaders, preflightHeaders } from '../connections/origin.ts'
-import { type Refusal, refuse, retryAfterSeconds } from '../connections/respond.ts'
+import { notFound, type Refusal, refuse, retryAfterSeconds } from '../connections/respond.ts'
 import { CarillonError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { formatError } from './errors.ts'
@@ -39,7 +39,9 @@ export function createGraphqlHandler(options: GraphqlHandlerOptions) {
     for (const [name, value] of Object.entries(corsHeaders(request, allowedOrigins))) response.setHeader(name, value)
     logWhenDone(request, response, requestId, logger)
     if (request.method === 'OPTIONS') return preflight(response)
-    if (options.graphiql && graphiql.isAskedFor(request)) return graphiql.send(request, response)
+    if (options.graphiql && isPageRequest(request)) return graphiql.send(request, response)
+    // A page with `?query=` in its address is a client's request where there is no GraphiQL.
+    if (isPageRequest(request) && request.url === '/graphql') return refuse(response, notFound)
 
     const viewer = await authenticate(request, auth).catch((error: unknown) => refusalOf(error, requestId, logger))
     if (viewer && 'status' in viewer) return refuse(response, viewer)
@@ -67,6 +69,11 @@ export function createGraphqlHandler(options: GraphqlHandlerOptions) {
     if (exchange.subscription) return serveEvents(response, exchange.subscription)
     await send(answer, response)
   }
+}
+
+/** True where a browser asks for the page rather than a client for an answer. */
+function isPageRequest({ method, headers }: IncomingMessage): boolean {
+  return (method === 'GET' || method === 'HEAD') && headers.accept?.includes('text/html') === true
 }
 
 /** Null without a token. Fails as `Auth.verify` does. */

@@ -3,8 +3,8 @@
 import { GraphQLError, GraphQLScalarType, Kind, type ObjectValueNode, type ValueNode } from 'graphql'
 import type { Json, JsonObject } from '../notifications/notification.ts'
 
-/** Levels of objects and arrays in one another: whoever walks such a value may do so recursively. */
-export const jsonDepthMax = 64
+/** Levels of objects and arrays in one another: far more than anybody nests, and few enough to be walked recursively. */
+export const jsonDepthMax = 1_000
 
 /** RFC 3339: a date, a time, and an offset or Z. Digits beyond milliseconds are cut off. */
 const instant = /^(\d{4}-\d\d-\d\d)[Tt]((?:[01]\d|2[0-3]):\d\d:\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/

@@ -58,14 +58,13 @@ export function createServeEvents(options: SseOptions): ServeEvents {
     try {
       const stream = await operations.subscribe(operation)
       try {
-        // The client may have gone while the subscription was starting.
-        if (!connection.isOpen) return
         const closed = () => void returnStream(stream)
         response.once('close', closed)
         await connection.begin()
         await pump(stream, connection)
         response.off('close', closed)
       } finally {
+        // Also where the client had gone while the subscription was starting: nothing was taken from it then.
         await returnStream(stream)
       }
     } catch (error) {

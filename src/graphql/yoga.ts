@@ -107,7 +107,8 @@ function useErrorFormat(): Plugin<ServerContext, ServerContext> {
 
 /** What a refusal of Yoga or of `httpError` asks for. Never 200: such a request is not well-formed whatever is accepted. */
 function httpOf({ extensions: { http } }: GraphQLError): { status: number; headers?: object } | undefined {
-  if (typeof http !== 'object' || http === null || !('status' in http) || typeof http.status !== 'number') return undefined
+  if (typeof http !== 'object' || http === null || !('status' in http) || typeof http.status !== 'number')
+    return undefined
   const headers = 'headers' in http && http.headers
   return { status: http.status, ...(typeof headers === 'object' && headers !== null && { headers }) }
 }

@@ -46,11 +46,14 @@ export function changeStatement({ first, candidate, open, set, takes, result, ..
     ${lockRows(open, takes, shown)},
     changed as (
       update notifications n set ${set} from locked l
-      where n.user_id = l.user_id and n.created_at = l.created_at and n.seq = l.seq
+      where ${sameKey}
       returning l.shown, ${notificationColumns}),
     ${updateInboxes(watermark)}
     ${result}`
 }
+
+/** As plain equality, but no hash join can have it: that would read the whole log to find a few hundred rows of it. */
+const sameKey = ['user_id', 'created_at', 'seq'].map((key) => `n.${key} = any (array[l.${key}])`).join(' and ')
 
 /** The part that locks inboxes, and takes the time once it has them all. */
 export const lockInboxes = (lock: string) => `box as materialized (

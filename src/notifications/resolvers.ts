@@ -1,6 +1,6 @@
 // The slice's resolvers: who may, then the verb. One notification's way through the server starts here: send.ts,
 // group-commit.ts, append.ts, bus/bus.ts, subscribe.ts, subscription.ts, acknowledge.ts.
-import { inboxOwner, requireScope, requireViewer } from '../auth.ts'
+import { inboxOwner, isSubject, requireScope, requireViewer, type Viewer } from '../auth.ts'
 import type { Context } from '../graphql/context.ts'
 import type { MutationMarkSeenArgs, Resolvers } from '../graphql/generated.ts'
 import type { Database } from '../postgres.ts'
@@ -15,6 +15,7 @@ import type { JsonObject } from './notification.ts'
 import type { Retract } from './retract.ts'
 import type { Send } from './send.ts'
 import type { Subscribe } from './subscribe.ts'
+import { checkUserId } from './validate.ts'
 
 export interface NotificationVerbs extends Send {
   database: Database
@@ -44,10 +45,10 @@ export function createNotificationResolvers(verbs: NotificationVerbs): Resolvers
         const isAnybody = scopes.has('inbox:any')
         if (!id.startsWith(inboxIdPrefix)) return history.find(isAnybody ? null : sub, id)
         const userId = id.slice(inboxIdPrefix.length)
-        return isAnybody || userId === sub ? readInbox(database, userId) : null
+        return userId === sub || (isAnybody && isSubject(userId)) ? readInbox(database, userId) : null
       },
-      history: (_, { userId, ...page }, { viewer }) => history.page(inboxOwner(viewer, userId), page),
-      inbox: (_, { userId }, { viewer }) => readInbox(database, inboxOwner(viewer, userId)),
+      history: (_, { userId, ...page }, { viewer }) => history.page(ownerOf(viewer, userId), page),
+      inbox: (_, { userId }, { viewer }) => readInbox(database, ownerOf(viewer, userId)),
     },
     Mutation: {
       sendNotification: (_, { input }, { viewer }) => verbs.send(requireScope(viewer, 'notifications:send').sub, input),
@@ -96,6 +97,13 @@ export function createNotificationResolvers(verbs: NotificationVerbs): Resolvers
       headCursor: (inbox) => headCursor(cursors, inbox),
     },
   }
+}
+
+/** Whose inbox is meant. Fails as `inboxOwner` does, and then with BAD_USER_INPUT where nobody can have such an id. */
+function ownerOf(viewer: Viewer | null, userId: string | null | undefined): string {
+  const owner = inboxOwner(viewer, userId)
+  checkUserId(owner)
+  return owner
 }
 
 function never(event: InboxEvent): never {

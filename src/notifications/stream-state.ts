@@ -37,6 +37,8 @@ export class StreamState {
   /** The furthest head that anybody has told of. */
   #head: Head = { seq: 0, stateVersion: 0 }
   #isCaughtUp = false
+  /** The newest inbox that was told: doorbells overtake each other, and counters must not step back. */
+  #inbox: InboxState | undefined
 
   constructor(options: StreamStateOptions) {
     this.#options = options
@@ -133,9 +135,11 @@ export class StreamState {
     this.#tell({ __typename: 'NotificationReceived', notification, replayed: !this.#isCaughtUp }, inbox)
   }
 
-  #tell(event: WithoutPlace<InboxEvent>, inbox: InboxState): void {
+  #tell(event: WithoutPlace<InboxEvent>, told: InboxState): void {
     const { kind, cursors, onEvent } = this.#options
     if (kind === 'notifications' && event.__typename !== 'NotificationReceived') return
+    const inbox = this.#inbox && isNewer(this.#inbox, told) ? this.#inbox : told
+    this.#inbox = inbox
     const { seq, createdAt } = this.#position ?? inbox
     const stateVersion = kind === 'inboxEvents' ? this.#stateVersion : undefined
     onEvent({
@@ -149,5 +153,8 @@ export class StreamState {
     })
   }
 }
+
+/** Each commit that changes an inbox raises one of the two, and none lowers either. */
+const isNewer = (one: Head, other: Head) => one.seq + one.stateVersion > other.seq + other.stateVersion
 
 type WithoutPlace<Event> = Event extends unknown ? Omit<Event, 'inbox' | 'cursor'> : never

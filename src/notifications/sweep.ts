@@ -119,11 +119,12 @@ const expiredStatement = changeStatement({
       on c."userId" = u.user_id`,
 })
 
-// $2 the span in milliseconds, $3 where the oldest partition begins: there is nothing before it. Rows that have all the
+// $2 the span in milliseconds, $3 where the oldest partition begins: there is nothing before it. The boundary is rounded
+// as the columns are, before it is compared, or storing it would step over the rows of one millisecond. Rows that have all the
 // states are looked at too: a mark that is under way may yet clear one.
 const retentionStatement = `with ${state},
     span as materialized (
-      select retained_from as since, target, greatest(retained_from, least(target, reach)) as until from (
+      select retained_from as since, target, greatest(retained_from, least(target, reach))::timestamptz(3) as until from (
         select retained_from, now() - ($1::float8 + ${clockStepMs}) * interval '1 millisecond' as target,
           greatest(retained_from, ${instant('$3')}) + $2::float8 * interval '1 millisecond' as reach from state) s),
     candidate as materialized (

@@ -1,6 +1,6 @@
 // What may be sent. The limits are the operating contract's; each failure is BAD_USER_INPUT and names the field.
 import { badUserInput } from '../errors.ts'
-import type { Json, JsonObject, Priority } from './notification.ts'
+import type { JsonObject, Priority } from './notification.ts'
 
 // Characters are code points.
 export const userIdCharactersMax = 200
@@ -11,8 +11,6 @@ export const urlCharactersMax = 2_048
 export const dataBytesMax = 16 * 1024
 export const idempotencyKeyCharactersMax = 255
 export const batchItemsMax = 1_000
-/** Far beyond what anybody nests, and far below what a recursive reader's stack holds. */
-export const dataDepthMax = 1_000
 
 export interface SendInput {
   userId: string
@@ -98,7 +96,6 @@ function checkUrl(url: string): void {
 }
 
 function toJsonText(data: JsonObject): string {
-  if (isDeeperThan(data, dataDepthMax)) throw badUserInput(`data must not be nested deeper than ${dataDepthMax}`)
   const text = JSON.stringify(data)
   if (Buffer.byteLength(text) > dataBytesMax) throw badUserInput(`data must have ${dataBytesMax} bytes as JSON at most`)
   // JSON.stringify escapes exactly those; a backslash that was there before is doubled.
@@ -106,14 +103,4 @@ function toJsonText(data: JsonObject): string {
     throw badUserInput('data must not contain NUL characters or lone surrogates')
   }
   return text
-}
-
-/** Level by level, since a recursive walk would overflow on what it is to find. */
-function isDeeperThan(value: Json, depthMax: number): boolean {
-  let level: Json[] = [value]
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > depthMax) return true
-    level = level.flatMap((one) => (typeof one === 'object' && one !== null ? Object.values(one) : []))
-  }
-  return false
 }
