@@ -99,7 +99,7 @@ export function isTransient(error: unknown): boolean {
   const isConnection = 'syscall' in error || ('code' in error && /^E[A-Z]+$/.test(String(error.code)))
   return (
     isConnection ||
-    /^(connection terminated|timeout exceeded|query read timeout|client (has encountered|was closed))/i.test(
+    /^(connection terminated|timeout exceeded|query read timeout|client (has encountered|was closed)|cannot use a pool after)/i.test(
       error.message,
     )
   )

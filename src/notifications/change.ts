@@ -46,14 +46,21 @@ export function changeStatement({ first, candidate, open, set, takes, result, ..
     ${lockRows(open, takes, shown)},
     changed as (
       update notifications n set ${set} from locked l
-      where ${sameKey}
+      where ${isRow('l')}
       returning l.shown, ${notificationColumns}),
     ${updateInboxes(watermark)}
     ${result}`
 }
 
-/** As plain equality, but no hash join can have it: that would read the whole log to find a few hundred rows of it. */
-const sameKey = ['user_id', 'created_at', 'seq'].map((key) => `n.${key} = any (array[l.${key}])`).join(' and ')
+/**
+ * That n is the row with this key. As plain equality would be, but for two reasons: the user by `any`, since a hash join
+ * would read the whole log to find a few hundred rows of it; the rest as two comparisons of pairs, by which no partitions
+ * are pruned while the statement runs. PostgreSQL 18.4 crashes where it prunes so after it has looked at a row again that
+ * changed under it, which here is every contended statement.
+ */
+const isRow = (key: string) => `n.user_id = any (array[${key}.user_id])
+        and (n.created_at, n.seq) >= (${key}.created_at, ${key}.seq)
+        and (n.created_at, n.seq) <= (${key}.created_at, ${key}.seq)`
 
 /** The part that locks inboxes, and takes the time once it has them all. */
 export const lockInboxes = (lock: string) => `box as materialized (
@@ -68,7 +75,7 @@ export const lockRows = (open: string, takes: Takes, shown: string) => `locked a
         select n.user_id, n.created_at, n.seq, ${shown} as shown, ${takes.undelivered} as undelivered,
           ${takes.unseen} as unseen, ${takes.unread} as unread
         from notifications n
-        where n.user_id = c.user_id and n.created_at = c.created_at and n.seq = c.seq
+        where ${isRow('c')}
           and (select true from held) and ${open}
         for update of n) n)`
 
@@ -85,7 +92,8 @@ export const updateInboxes = (watermark?: string) => `updated as (
       returning b.user_id, ${inboxColumns})`
 
 /** For `open` where a user changes a row: it is still there, and neither expiry nor retention has subtracted it. */
-export const stillThere = 'n.retracted_at is null and not n.swept and n.created_at > (select cutoff from held)'
+export const stillThere = `n.retracted_at is null and not n.swept
+          and n.created_at - (select cutoff from held) > interval '0'`
 
 /** What a notification that goes takes off the counters, which an archived one is in no longer. */
 export const takesAll: Takes = {

@@ -2,7 +2,7 @@
 import { expect, vi } from 'vitest'
 import { CheckedStream, type CheckedStreamOptions } from './checked-stream.ts'
 import { counterFields, InboxDevice, type NotificationData, notificationFields, toHeld } from './inbox-device.ts'
-import { InboxModel, type MarkName, type Row } from './inbox-model.ts'
+import { type Held, InboxModel, type MarkName, type Row } from './inbox-model.ts'
 import { request, tokenFor } from './server.ts'
 
 /** What is to be done to an inbox. A `Pick` stands for one of however many there are. */
@@ -28,7 +28,7 @@ export type Action =
   | { type: 'change'; at: Pick; change: Change }
   /** At the same moment. What is sent is none of those that change, so the outcome is the same in any order. */
   | { type: 'both'; at: Pick; sending: Sending; change: Change }
-  /** Waits for what is under way. */
+  /** Waits for what is under way, and compares. */
   | { type: 'settle' }
 
 type Only<Type extends Action['type']> = Extract<Action, { type: Type }>
@@ -82,18 +82,29 @@ class CheckedInbox {
     if (action.type === 'send') await this.#send(action.sending)
     if (action.type === 'change') await this.#change(action)
     if (action.type === 'both') await Promise.all([this.#change(action), this.#send(action.sending)])
-    if (action.type === 'settle') await Promise.all(this.#open.map((stream) => stream.settle()))
+    if (action.type === 'settle') await this.#settle()
   }
 
   async check(): Promise<void> {
-    // Streams are in order: with this one, all before it has arrived or never will.
+    await this.#settle()
+    expect((await this.#history()).map(toHeld).reverse()).toEqual(this.#held)
+    expect(await this.#ask(1, `{ inbox { ${counterFields} } }`)).toEqual({ inbox: this.#model.counters })
+    // Streams are in order: with one more, all before it has arrived or never will.
     await this.#send({ at: 0, count: 1, isBatch: false })
-    await this.perform({ type: 'settle' })
+    await this.#settle()
     for (const stream of this.#streams) stream.check()
-    const { counters, visible } = this.#model
-    const held = visible.map(({ cursor: _, isRetracted: __, ...rest }) => rest)
-    expect((await this.#history()).map(toHeld).reverse()).toEqual(held)
-    expect(await this.#ask(1, `{ inbox { ${counterFields} } }`)).toEqual({ inbox: counters })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const stream of this.#open) stream.drop()
+    for (const { device } of this.#streams) await device?.settled()
+  }
+
+  /** Waits until the streams have what they must, and the devices all that the model has. */
+  async #settle(): Promise<void> {
+    await Promise.all(this.#open.map((stream) => stream.settle()))
+    const { counters } = this.#model
+    const held = this.#held
     for (const device of this.#open.flatMap(({ device }) => device ?? [])) {
       await vi.waitFor(
         async () => {
@@ -105,9 +116,8 @@ class CheckedInbox {
     }
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const stream of this.#open) stream.drop()
-    for (const { device } of this.#streams) await device?.settled()
+  get #held(): Held[] {
+    return this.#model.visible.map(({ cursor: _, isRetracted: __, ...held }) => held)
   }
 
   #connect({ isInbox, after, ...how }: Only<'connect'>): void {
