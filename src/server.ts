@@ -86,7 +86,8 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
   const sweeping = startPeriodic('sweep', sweepIntervalMs, logger, () => sweep.run())
   releases.push(() => sweeping.stop())
   const retention = createRetention({ database, retentionMs })
-  const retaining = startPeriodic('retention', retentionIntervalMs, logger, async () => void (await retention.run()))
+  const retain = async () => void (await retention.run())
+  const retaining = startPeriodic('retention', retentionIntervalMs, logger, retain)
   releases.push(() => retaining.stop())
 
   const schema = createSchema(
@@ -101,6 +102,10 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
     }),
   )
 
+  // Where nobody migrates, this week's partition may be missing after weeks of standing still.
+  if (!config.migrate) {
+    await retain().catch((error: unknown) => logger.error({ err: error }, 'the partitions could not be looked after'))
+  }
   const health = startHealth({ database, bus, logger })
   releases.push(() => health.stop())
   const http = createHttpServer({ ...config, schema, auth, logger, health, metrics: transportMetrics(metrics) })

@@ -39,7 +39,7 @@ export const settings = {
     secret: 'password',
     parse: url('postgres:', 'postgresql:'),
   }),
-  redisUrls: list('REDIS_URL', 'Redis 7 or newer; several are the nodes of a cluster', {
+  redisUrls: list('REDIS_URL', 'Redis 7 or newer; one address, for a cluster is not supported yet', {
     fallbackText: 'none: in process',
     allowed: 'redis:// or rediss:// addresses, separated by commas; a comma in a password is written %2C',
     secret: 'password',

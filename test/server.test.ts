@@ -38,3 +38,31 @@ test('a mutation at one instance reaches a subscriber at the other; sent while o
   ])
   await client.dispose()
 })
+
+test('a cursor that was refused is forgotten, so that the client can begin anew on the same socket', async () => {
+  await using fleet = await startFleet({ env: { REDIS_URL: '' } })
+  const send = 'mutation { sendNotification(input: { userId: "alice", title: "a" }) { duplicate } }'
+  await request(fleet.url, await serviceToken(), send)
+  let sockets = 0
+  const client = createClient({
+    url: `${fleet.url.replace('http', 'ws')}/graphql`,
+    webSocketImpl: WebSocket,
+    lazy: false,
+    connectionParams: async () => ({ authorization: await tokenFor('alice'), after: 'of another time' }),
+    on: { connected: () => void sockets++ },
+  })
+  const first = () => client.iterate({ query: 'subscription { notifications { title } }' }).next()
+  await expect(first()).rejects.toMatchObject([{ extensions: { code: 'CURSOR_INVALID' } }])
+  expect((await first()).value).toEqual({ data: { notifications: { title: 'a' } } })
+  expect(sockets).toBe(1)
+  await client.dispose()
+})
+
+test('a document that is nested deeper than the stack is refused as any that is not valid', async () => {
+  await using fleet = await startFleet({ env: { REDIS_URL: '' } })
+  const nested = (open: string, close: string) => open.repeat(20_000) + close.repeat(20_000)
+  for (const query of [nested('{a', '}'), `{ node(id: ${nested('[', ']')}) { id } }`]) {
+    const response = await request(fleet.url, await tokenFor('alice'), query)
+    expect(response).toMatchObject({ errors: [{ extensions: { code: 'GRAPHQL_VALIDATION_FAILED' } }] })
+  }
+})

@@ -18,7 +18,7 @@ interface Page {
 const defaultQuery = `# Put a token into the headers tab below:
 #   { "authorization": "Bearer …" }
 # and pick an operation with the play button.
-# Subscribe in one tab, send in another.
+# Subscribe in one browser tab, send in another.
 
 # What nobody acknowledged, then what arrives.
 subscription Subscribe {

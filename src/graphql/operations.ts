@@ -85,6 +85,7 @@ export function createOperations({ schema, introspection, rules = [], tokensMax 
     try {
       return parse(query, parseOptions)
     } catch (error) {
+      if (error instanceof RangeError) return tooDeep()
       if (!(error instanceof GraphQLError)) throw error
       const overLimit = /Document contains more tha[nt] \d+ tokens/.test(error.message)
       return withCode(error, overLimit ? 'GRAPHQL_VALIDATION_FAILED' : 'GRAPHQL_PARSE_FAILED')
@@ -95,6 +96,7 @@ export function createOperations({ schema, introspection, rules = [], tokensMax 
     try {
       return validate(schema, document, allRules).map(validationError)
     } catch (error) {
+      if (error instanceof RangeError) return [tooDeep()]
       // A rule that is about a limit may throw rather than report.
       if (!(error instanceof GraphQLError)) throw error
       return [validationError(error)]
@@ -141,6 +143,11 @@ export function createOperations({ schema, introspection, rules = [], tokensMax 
         formatResult(await execute({ ...operation, rootValue }), operation.contextValue),
       ),
   }
+}
+
+/** graphql-js walks documents recursively, and a small one can be nested deeper than the stack. */
+function tooDeep(): GraphQLError {
+  return new GraphQLError('the document is nested too deeply', { extensions: { code: 'GRAPHQL_VALIDATION_FAILED' } })
 }
 
 function formatResult(result: ExecutionResult, { requestId, logger }: Context): ExecutionResult {

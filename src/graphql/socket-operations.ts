@@ -1,5 +1,5 @@
 // The operations of WebSockets while they run: between graphql-ws, which holds one per id, and operations.ts.
-import type { ExecutionArgs, ExecutionResult } from 'graphql'
+import type { ExecutionArgs, ExecutionResult, GraphQLError } from 'graphql'
 import type { Viewer } from '../auth.ts'
 import type { TransportMetrics } from '../connections/transport-metrics.ts'
 import { closeCodes, type WebSocketConnection } from '../connections/websocket-connection.ts'
@@ -113,7 +113,12 @@ export function createSocketOperations(operations: Operations, metrics: Transpor
           return next
         } catch (error) {
           const { requestId } = operation.contextValue
-          if (!mayPass(error)) throw formatError(error, requestId, logger)
+          if (!mayPass(error)) {
+            const formatted = formatError(error, requestId, logger)
+            // A cursor that was refused is for the client to drop, and it has no other way to on this socket.
+            if (isCursorError(formatted)) operation.socket.resumeAfter = null
+            throw formatted
+          }
           logger.warn({ err: error, requestId }, 'a subscription failed because of what may pass')
           connection.close(closeCodes.tryAgain, 'try again later')
           return { done: true, value: undefined }
@@ -126,6 +131,10 @@ export function createSocketOperations(operations: Operations, metrics: Transpor
   }
 
   return { begin, end, execute, subscribe }
+}
+
+function isCursorError({ extensions: { code } }: GraphQLError): boolean {
+  return code === 'CURSOR_INVALID' || code === 'CURSOR_EXPIRED'
 }
 
 /** graphql-ws would take the outcome for that of the operation that has the id now, so it gets to see none. */

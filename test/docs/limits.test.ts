@@ -1,0 +1,52 @@
+import { expect, test } from 'vitest'
+import { jsonDepthMax } from '../../src/graphql/scalars.ts'
+import { idsMax } from '../../src/notifications/acknowledge.ts'
+import { idempotencyHours } from '../../src/notifications/append.ts'
+import { doorbellRowsMax } from '../../src/notifications/doorbell.ts'
+import { filterCategoriesMax, pageSizeDefault, pageSizeMax } from '../../src/notifications/history.ts'
+import { markRowsMax } from '../../src/notifications/marks.ts'
+import {
+  batchItemsMax,
+  bodyCharactersMax,
+  categoryCharactersMax,
+  dataBytesMax,
+  idempotencyKeyCharactersMax,
+  titleCharactersMax,
+  urlCharactersMax,
+  userIdCharactersMax,
+} from '../../src/notifications/validate.ts'
+import { readDocument, tableUnder } from './markdown.ts'
+
+const protocol = readDocument('docs/PROTOCOL.md')
+
+test('the protocol has the limits on input that the code has', () => {
+  const documented = tableUnder(protocol, '### Limits on input').map(([input, limit = '']) => [input, numbersIn(limit)])
+  expect(Object.fromEntries(documented)).toEqual({
+    userId: [1, userIdCharactersMax],
+    // The last are the digits that a category may have.
+    category: [1, categoryCharactersMax, 0, 9],
+    title: [1, titleCharactersMax],
+    body: [bodyCharactersMax],
+    url: [1, urlCharactersMax],
+    data: [dataBytesMax, jsonDepthMax],
+    idempotencyKey: [1, idempotencyKeyCharactersMax],
+    inputs: [batchItemsMax],
+    ids: [idsMax],
+    'first, last': [1, pageSizeMax, pageSizeDefault],
+    'filter.categories': [filterCategoriesMax],
+  })
+})
+
+test.each([
+  ['`markDelivered(ids:)`, up to # at once', idsMax],
+  ['`sendNotifications` takes up to #;', batchItemsMax],
+  ['sending again within # hours', idempotencyHours],
+  ['the new states, # at most', doorbellRowsMax],
+  ['more than # rows take several commits', markRowsMax],
+])('the protocol says %s: %i', (sentence, number) => {
+  expect(protocol).toContain(sentence.replace('#', number.toLocaleString('en')))
+})
+
+function numbersIn(text: string): number[] {
+  return [...text.matchAll(/\d[\d,]*/g)].map(([number]) => Number(number.replaceAll(',', '')))
+}
