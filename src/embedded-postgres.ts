@@ -153,11 +153,12 @@ async function hold(launch: Launch, wanted?: number): Promise<Holding> {
   const deadline = performance.now() + readyMaxMs
   let started: StartedPostmaster | undefined
   while (performance.now() < deadline) {
-    if (signal.aborted) {
+    const running = await findPostmaster(cluster)
+    // One that recovers from a crash is waited for, or it would go on without anybody.
+    if (signal.aborted && (started || !running)) {
       started?.kill()
       throw new Error('stopped')
     }
-    const running = await findPostmaster(cluster)
     if (running) {
       const taken = running.isReady ? await takeLock(launch, running.port) : undefined
       if (taken && (wanted === undefined || wanted === running.port)) {

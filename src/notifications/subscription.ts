@@ -172,6 +172,8 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
     const taken = this.#state.takeDoorbell(doorbell)
     // A belated one from before a restore, or the first after it: the log itself says which.
     if (taken === 'otherEpoch') this.#fallBehind('distrust')
+    // It may have rung while the log was read, and the page that came says nothing of it.
+    if (taken === 'early') this.#state.noteHead(doorbell.inbox)
     return taken !== 'early'
   }
 
