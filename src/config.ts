@@ -2,7 +2,7 @@
 // line each, and no line shows a secret. The table of settings, with defaults and bounds, is settings.ts.
 import { readFileSync } from 'node:fs'
 import { isIPv4 } from 'node:net'
-import { nearest } from './nearest.ts'
+import { editDistance, nearest } from './nearest.ts'
 import { type Environment, type Setting, type SettingValue, settings } from './settings.ts'
 
 /** Every setting with its value. Deeply frozen. */
@@ -27,6 +27,8 @@ interface LoadOptions {
 }
 
 const prefix = 'CARILLON_'
+/** Edits beside the prefix, such as a missing underscore. */
+const prefixTyposMax = 1
 const hidden = '***'
 const table = Object.entries<Setting<SettingValue>>(settings)
 const knownNames = new Set(table.flatMap(([, { name, secret }]) => (secret ? [name, `${name}_FILE`] : [name])))
@@ -89,12 +91,16 @@ function readText(path: string): string {
 /** A misspelled name would otherwise leave its default in force, unseen. */
 function unknownNames(env: Environment): string[] {
   const withoutPrefix = (name: string) => name.replace(prefix, '')
-  const byShortName = new Map([...knownNames].map((name) => [withoutPrefix(name), name]))
+  const ownNames = [...knownNames].filter((name) => name.startsWith(prefix))
+  const bareNames = [...knownNames].filter((name) => !name.startsWith(prefix))
   const problems: string[] = []
   for (const [name, value] of Object.entries(env)) {
     if (!name.startsWith(prefix) || !value || knownNames.has(name) || foreignNames.has(name)) continue
     if (isServiceLink(name, value)) continue
-    const known = byShortName.get(nearest(withoutPrefix(name), byShortName.keys()))
+    // Those without the prefix are short, and near to anything: only where the prefix is what is wrong.
+    const bare = withoutPrefix(name)
+    const nearestBare = nearest(bare, bareNames)
+    const known = editDistance(bare, nearestBare) <= prefixTyposMax ? nearestBare : nearest(name, ownNames)
     const mayHide = /SECRET|PASS|TOKEN|KEY|CREDENTIAL|URL/.test(name + known)
     problems.push(`${name}=${mayHide ? hidden : showable(value)}: there is no such setting; did you mean ${known}?`)
   }

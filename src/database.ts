@@ -1,6 +1,7 @@
 // Which PostgreSQL: the one that DATABASE_URL names, or the embedded one, started here and stopped with the server.
 import type { Config } from './config.ts'
 import { startEmbeddedPostgres } from './embedded-postgres.ts'
+import { messageOf } from './errors.ts'
 import type { Logger } from './logger.ts'
 import { connectPostgres, type Database } from './postgres.ts'
 
@@ -25,6 +26,12 @@ export interface OpenDatabase {
 export async function openDatabase(config: Config, { logger, cwd, uid, pid }: Surroundings): Promise<OpenDatabase> {
   if (config.databaseUrl !== null) {
     const database = connectPostgres(config.databaseUrl, logger)
+    try {
+      await database.query('reach', 'select 1', [])
+    } catch (error) {
+      await database.close()
+      throw new Error(`the PostgreSQL of DATABASE_URL can not be used: ${messageOf(error)}`, { cause: error })
+    }
     return { database, dataDir: null, close: () => database.close() }
   }
   if (uid === null) throw new Error('the embedded PostgreSQL does not run on this system: set DATABASE_URL')

@@ -39,3 +39,10 @@ export class CarillonError extends Error {
 export function badUserInput(message: string): CarillonError {
   return new CarillonError('BAD_USER_INPUT', message)
 }
+
+/** What an error says on one line. A connection that is refused on each address of a host has no message of its own. */
+export function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  if (error.message === '' && error instanceof AggregateError) return error.errors.map(messageOf).join('; ')
+  return error.message || error.name
+}

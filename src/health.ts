@@ -38,12 +38,14 @@ export interface Health {
 export function startHealth(options: HealthOptions): Health {
   const { database, bus, logger, checkMs = checkEveryMs, unreachableMs = unreachableMsMax } = options
   let phase: 'starting' | 'running' | 'draining' = 'starting'
-  let reachedAt = performance.now()
+  /** Since when it has not been reached: the beginning of the first check that has not succeeded. */
+  let lostAt: number | undefined
   let isReachable = true
   const check = startPeriodic('health', checkMs, logger, async () => {
+    lostAt ??= performance.now()
     try {
       await database.query('health', 'select 1', [])
-      reachedAt = performance.now()
+      lostAt = undefined
       if (!isReachable) logger.info('the database is reachable again')
       isReachable = true
     } catch (error) {
@@ -55,7 +57,7 @@ export function startHealth(options: HealthOptions): Health {
   function stateOf(): Pick<Readiness, 'status' | 'reason'> {
     if (phase === 'starting') return { status: 'starting', reason: 'the server is starting' }
     if (phase === 'draining') return { status: 'draining', reason: 'the server is going away' }
-    const silentMs = performance.now() - reachedAt
+    const silentMs = lostAt === undefined ? 0 : performance.now() - lostAt
     if (silentMs < unreachableMs) return { status: 'ok' }
     return { status: 'unavailable', reason: `the database has not answered for ${Math.floor(silentMs / 1000)} s` }
   }
@@ -69,7 +71,6 @@ export function startHealth(options: HealthOptions): Health {
     },
     started() {
       if (phase === 'starting') phase = 'running'
-      reachedAt = performance.now()
     },
     draining() {
       phase = 'draining'

@@ -108,7 +108,10 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   return {
     async listen() {
       await new Promise<void>((resolve, reject) => {
-        server.once('error', reject)
+        server.once('error', (error) => {
+          heartbeat.close()
+          reject(error)
+        })
         server.listen(port, host, resolve)
       })
       return { url: urlOf(server.address()) }

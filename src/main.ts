@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { inspect, type ParseArgsConfig, parseArgs } from 'node:util'
 import { isSubject, scopes } from './auth.ts'
 import { type Config, ConfigError, describeConfig, loadConfig } from './config.ts'
+import { messageOf } from './errors.ts'
 import { createLogger, type Logger } from './logger.ts'
 import { nearest } from './nearest.ts'
 import type { Database } from './postgres.ts'
@@ -271,11 +272,4 @@ function failureLines(error: unknown): readonly string[] {
   const withStack = /^(debug|trace)$/.test(process.env.LOG_LEVEL ?? '') && !(error instanceof UsageError)
   const stack = withStack ? inspect(error).split('\n') : []
   return [messageOf(error).replace(/\s+/g, ' '), ...stack]
-}
-
-/** A connection that is refused on each address of a host has no message of its own. */
-function messageOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  if (error.message === '' && error instanceof AggregateError) return error.errors.map(messageOf).join('; ')
-  return error.message || error.name
 }

@@ -12,7 +12,7 @@ export function nearest(word: string, candidates: Iterable<string>): string {
 }
 
 /** Damerau-Levenshtein: inserting, deleting or replacing a character, or swapping two neighbours, counts one each. */
-function editDistance(from: string, to: string): number {
+export function editDistance(from: string, to: string): number {
   let beforePrevious: number[] = []
   let previous = Array.from({ length: to.length + 1 }, (_, index) => index)
   for (let i = 1; i <= from.length; i++) {

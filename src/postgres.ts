@@ -47,37 +47,61 @@ export function connectPostgres(url: string, logger: Logger): Database {
       .map((setting) => `-c ${setting}`)
       .join(' '),
   })
-  // An idle connection that breaks is replaced at the next use; whoever uses one gets the error itself.
-  pool.on('error', (error) => logger.warn({ err: error }, 'an idle database connection broke'))
+  // An idle connection that breaks is replaced at the next use; whoever uses one gets the error itself. Its reason alone is
+  // logged, since pg hangs the whole connection on it.
+  pool.on('error', ({ message }) => logger.warn({ reason: message }, 'an idle database connection broke'))
   return {
     kysely: new Kysely<Tables>({
       dialect: new PostgresDialect({ pool: { connect: () => connectForKysely(pool), end: () => pool.end() } }),
     }),
     async query<Row extends pg.QueryResultRow>(name: string, text: string, values: unknown[]) {
-      return (await pool.query<Row>({ name, text, values })).rows
+      const { client, run, release } = await checkOut(pool)
+      try {
+        return (await run(() => client.query<Row>({ name, text, values }))).rows
+      } finally {
+        release()
+      }
     },
     close: () => pool.end(),
   }
 }
 
-/**
- * Kysely gives connections back without saying what happened to them, and one whose query timed out still runs it: the
- * next user would wait behind it. Such a connection is destroyed instead.
- */
+/** Kysely gives connections back without saying what happened to them, so that they are watched meanwhile. */
 async function connectForKysely(pool: pg.Pool): Promise<PostgresPoolClient> {
+  const { client, run, release } = await checkOut(pool)
+  return Object.assign(Object.create(client) as PostgresPoolClient, {
+    query: (text: string, values: unknown[]) => run(() => client.query(text, values)),
+    release,
+  })
+}
+
+/**
+ * A connection of the pool. One whose query timed out still runs it, and one that broke is of no use: both are destroyed
+ * on release. One that answered with an error has nothing wrong, and keeps its prepared statements. The pool listens to
+ * idle connections alone, and one that breaks while nobody listens would end the process.
+ */
+async function checkOut(pool: pg.Pool) {
   const client = await pool.connect()
   let broken: Error | undefined
-  return Object.assign(Object.create(client) as PostgresPoolClient, {
-    async query(text: string, values: unknown[]) {
+  const breaks = (error: Error) => {
+    broken = error
+  }
+  client.on('error', breaks)
+  return {
+    client,
+    async run<Result>(query: () => Promise<Result>): Promise<Result> {
       try {
-        return await client.query(text, values)
+        return await query()
       } catch (error) {
         if (!(error instanceof pg.DatabaseError)) broken = error instanceof Error ? error : new Error(String(error))
         throw error
       }
     },
-    release: () => client.release(broken),
-  })
+    release() {
+      client.off('error', breaks)
+      client.release(broken)
+    },
+  }
 }
 
 /** The SQLSTATE of a failure that the database itself answered with. */

@@ -5,6 +5,7 @@ import type { Bus } from './bus/bus.ts'
 import { createMemoryBus } from './bus/bus-memory.ts'
 import { createRedisBus } from './bus/bus-redis.ts'
 import { type Config, ConfigError } from './config.ts'
+import { allowedConnections } from './connections/file-limit.ts'
 import type { TransportMetrics } from './connections/transport-metrics.ts'
 import { openDatabase, type Surroundings } from './database.ts'
 import { formatError } from './graphql/errors.ts'
@@ -108,7 +109,16 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
   }
   const health = startHealth({ database, bus, logger })
   releases.push(() => health.stop())
-  const http = createHttpServer({ ...config, schema, auth, logger, health, metrics: transportMetrics(metrics) })
+  const maxConnections = await allowedConnections(config.maxConnections, logger)
+  const http = createHttpServer({
+    ...config,
+    maxConnections,
+    schema,
+    auth,
+    logger,
+    health,
+    metrics: transportMetrics(metrics),
+  })
   const { url } = await http.listen()
   health.started()
   logger.info({ url }, 'the server is ready')

@@ -39,9 +39,9 @@ export const settings = {
     secret: 'password',
     parse: url('postgres:', 'postgresql:'),
   }),
-  redisUrls: list('REDIS_URL', 'Redis 7 or newer; one address, for a cluster is not supported yet', {
+  redisUrls: list('REDIS_URL', 'Redis 7 or newer', {
     fallbackText: 'none: in process',
-    allowed: 'redis:// or rediss:// addresses, separated by commas; a comma in a password is written %2C',
+    allowed: 'a redis:// or rediss:// address; several, for a cluster, are refused at start for now',
     secret: 'password',
     parse: listOf(url('redis:', 'rediss:')),
   }),
@@ -122,7 +122,7 @@ export const settings = {
     'CARILLON_MAX_SUBSCRIPTIONS_PER_SOCKET',
     20,
     [1, 1000],
-    'operations that one WebSocket may have open',
+    'subscriptions that one WebSocket may have open',
   ),
   logLevel: oneOf(
     'LOG_LEVEL',

@@ -77,7 +77,6 @@ export function createChannels(
 
   async function subscribe(joins: string[]): Promise<void> {
     const connection = connections
-    for (const channel of joins) leaving.delete(channel)
     await client.subscribe(...joins)
     if (connection !== connections) return
     let resumed = false
@@ -98,6 +97,7 @@ export function createChannels(
   return {
     join(channel) {
       wanted.add(channel)
+      leaving.delete(channel)
       void settle()
     },
     leave(channel) {

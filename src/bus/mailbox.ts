@@ -17,10 +17,6 @@ export class Mailbox<Message> {
     this.#limits = limits
   }
 
-  get size(): number {
-    return this.#messages.length
-  }
-
   /** False where it was over the limit and is empty now. */
   push(message: Message): boolean {
     const { messagesMax, weightMax, weigh } = this.#limits

@@ -154,7 +154,12 @@ export class WebSocketConnection implements Connection, Beating {
     const { bufferedAmount, isPaused } = this.#socket
     const isBusy = bufferedAmount > bufferedBytesMax || this.#operationsInFlight > operationsInFlightMax
     if (isBusy === isPaused || this.#closedAt !== undefined) return
-    if (isBusy) this.#socket.pause()
-    else this.#socket.resume()
+    if (isBusy) {
+      this.#socket.pause()
+    } else {
+      // Its pong may be among what was not read meanwhile.
+      this.#isAnswering = true
+      this.#socket.resume()
+    }
   }
 }

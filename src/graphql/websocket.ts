@@ -129,7 +129,9 @@ function createProtocol(options: WebSocketOptions) {
         return false
       }
       extra.viewer = viewer
-      extra.resumeAfter = typeof connectionParams.after === 'string' ? connectionParams.after : null
+      const { after = null } = connectionParams
+      // What is no text is no cursor, and refused as such: ignoring it would replay what the client has.
+      extra.resumeAfter = after === null || typeof after === 'string' ? after : ''
       extra.connection.expireAt(viewer.expiresAt)
       return true
     },

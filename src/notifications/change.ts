@@ -24,6 +24,8 @@ export interface Change {
   candidate: string
   /** Which inboxes b to lock; by default those of the candidates. */
   lock?: string
+  /** Whether to leave alone, with their rows, those that somebody else has locked, instead of waiting. */
+  skipLocked?: boolean
   /** Whether a row n, in its newest version, is one to change. */
   open: string
   /** How a row changes. */
@@ -39,10 +41,15 @@ export interface Change {
 
 /** $1 is the retention time in milliseconds. */
 export function changeStatement({ first, candidate, open, set, takes, result, ...change }: Change): string {
-  const { lock = 'b.user_id in (select user_id from candidate)', shown = 'true', watermark } = change
+  const {
+    lock = 'b.user_id in (select user_id from candidate)',
+    shown = 'true',
+    skipLocked = false,
+    watermark,
+  } = change
   return `with ${first},
     candidate as materialized (${candidate}),
-    ${lockInboxes(lock)},
+    ${lockInboxes(lock, skipLocked)},
     ${lockRows(open, takes, shown)},
     changed as (
       update notifications n set ${set} from locked l
@@ -63,15 +70,15 @@ const isRow = (key: string) => `n.user_id = any (array[${key}.user_id])
         and (n.created_at, n.seq) <= (${key}.created_at, ${key}.seq)`
 
 /** The part that locks inboxes, and takes the time once it has them all. */
-export const lockInboxes = (lock: string) => `box as materialized (
-      select b.user_id from inboxes b where ${lock} order by b.user_id for update),
+export const lockInboxes = (lock: string, skipLocked = false) => `box as materialized (
+      select b.user_id from inboxes b where ${lock} order by b.user_id for update ${skipLocked ? 'skip locked' : ''}),
     held as materialized (
       select clock_timestamp() - $1::float8 * interval '1 millisecond' as cutoff
       from (select count(*) as boxes from box) b where boxes > 0)`
 
 /** The part that locks the rows of `candidate`. Lateral, so that each is found by its key, however many are expected. */
 export const lockRows = (open: string, takes: Takes, shown: string) => `locked as materialized (
-      select n.* from candidate c cross join lateral (
+      select n.* from candidate c join box b on b.user_id = c.user_id cross join lateral (
         select n.user_id, n.created_at, n.seq, ${shown} as shown, ${takes.undelivered} as undelivered,
           ${takes.unseen} as unseen, ${takes.unread} as unread
         from notifications n

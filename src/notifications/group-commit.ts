@@ -14,7 +14,7 @@ export const groupCharactersMax = 1024 * 1024
 export const groupsInFlightMax = 2
 /** Beyond it a send is refused with UNAVAILABLE: the database is not keeping up. */
 export const waitingItemsMax = 20_000
-/** How long a send is tried whose inbox somebody else holds locked, before it is UNAVAILABLE. */
+/** How long a send is tried for which somebody else holds a lock, on its inbox as a rule, before it is UNAVAILABLE. */
 export const blockedMsMax = 5_000
 /** How often the locked inboxes are looked at again. */
 export const blockedRetryMs = 50
@@ -92,7 +92,13 @@ export function createGroupCommit({ append, onCommit }: GroupCommitOptions): Gro
     let characters = 0
     let looked = 0
     for (const waiting of queue) {
-      const isAlone = waiting.lockTimeouts > 1 || group.some(({ lockTimeouts }) => lockTimeouts > 1)
+      if (waiting.lockTimeouts > 1 && isLate(waiting)) {
+        // Its inbox was free each time, so that it is not among the blocked ones, and something else is locked.
+        looked++
+        rejectAll([waiting], stillLocked())
+        continue
+      }
+      const isAlone = [waiting, group[0]].some((one) => one && one.lockTimeouts > 1)
       if (group.length === groupItemsMax || characters >= groupCharactersMax || (isAlone && group.length > 0)) break
       looked++
       if (busy.has(waiting.item.userId)) {
@@ -175,9 +181,9 @@ export function createGroupCommit({ append, onCommit }: GroupCommitOptions): Gro
       queue = released.concat(queue)
       flush()
       for (const [user, waitings] of blocked) {
-        const late = waitings.filter(({ since }) => Date.now() - since > blockedMsMax)
-        rejectAll(late, new CarillonError('UNAVAILABLE', "the user's inbox is locked; try again later"))
-        const rest = waitings.slice(late.length)
+        const late = new Set(waitings.filter(isLate))
+        rejectAll([...late], stillLocked())
+        const rest = waitings.filter((waiting) => !late.has(waiting))
         if (rest.length > 0) blocked.set(user, rest)
         else blocked.delete(user)
       }
@@ -210,6 +216,9 @@ function foldRepeats(group: Waiting[]): Distinct[] {
   }
   return distinct
 }
+
+const isLate = ({ since }: Waiting) => Date.now() - since > blockedMsMax
+const stillLocked = () => new CarillonError('UNAVAILABLE', "the user's inbox is locked; try again later")
 
 function rejectAll(waitings: Waiting[], error: unknown): void {
   for (const { reject } of waitings) reject(error)

@@ -12,12 +12,6 @@ const mondayMs = 4 * 24 * 3600 * 1000
 const partitionsLock = 0x636172696cn
 
 /**
- * A partition is dropped under a lock on the whole log, and whoever comes after it waits behind it: so it gives up as
- * soon as a writer would, and the next run tries again. A long backup delays dropping, and no send.
- */
-const dropLockTimeoutMs = 100
-
-/**
  * Makes what is missing of this week's partition and the next `partitionsAhead`; returns how many. Safe to call from many
  * at once.
  */
@@ -53,15 +47,16 @@ export async function dropPartitions(database: Database, before: number): Promis
   return dropped
 }
 
+/**
+ * Under a lock on the whole log, behind which everybody waits: so it gives up as soon as any writer would, and it is a
+ * statement by itself, since a transaction would hold the lock until its client had answered. A long backup delays
+ * dropping, and no send.
+ */
 async function dropOldest(database: Database, before: number): Promise<boolean> {
-  return database.kysely.transaction().execute(async (tx) => {
-    await sql`select set_config('lock_timeout', ${String(dropLockTimeoutMs)}, true)`.execute(tx)
-    await sql`select pg_advisory_xact_lock(${partitionsLock})`.execute(tx)
-    const oldest = Math.min(...(await partitionStarts(tx)))
-    if (oldest + weekMs > before) return false
-    await sql`drop table ${sql.table(partitionName(oldest))}`.execute(tx)
-    return true
-  })
+  const oldest = await oldestPartition(database)
+  if (oldest === null || oldest + weekMs > before) return false
+  await sql`drop table if exists ${sql.table(partitionName(oldest))}`.execute(database.kysely)
+  return true
 }
 
 /** Where the oldest partition begins, in milliseconds; null where there is none. */

@@ -36,6 +36,8 @@ export class StreamState {
   #versionAtStart: number | undefined
   /** The furthest head that anybody has told of. */
   #head: Head = { seq: 0, stateVersion: 0 }
+  /** As of when the last read began. */
+  #headBefore: Head = { seq: 0, stateVersion: 0 }
   #isCaughtUp = false
   /** The newest inbox that was told: doorbells overtake each other, and counters must not step back. */
   #inbox: InboxState | undefined
@@ -62,17 +64,25 @@ export class StreamState {
     return this.#isCaughtUp
   }
 
-  get readOptions(): ReadOptions {
-    return { after: this.#position, undeliveredUpTo: this.#undeliveredUpTo, checkNext: !this.#isCaughtUp }
+  /** What to read next. What is told of the head from here on may be newer than what the page will say. */
+  beginRead(): ReadOptions {
+    this.#headBefore = this.#head
+    this.#head = { seq: 0, stateVersion: 0 }
+    return { after: this.#position, undeliveredUpTo: this.#undeliveredUpTo, checkNext: this.#isFirstPage }
   }
 
   /** True where somebody has told of more than has become events. */
   get hasGap(): boolean {
-    return this.#head.seq > this.seq || this.#hasVersionGap
+    return this.#head.seq > this.seq || this.#isBeyond(this.#head.stateVersion)
   }
 
-  get #hasVersionGap(): boolean {
-    return this.#options.kind === 'inboxEvents' && this.#head.stateVersion > (this.#stateVersion ?? 0)
+  /** Only there is a cursor the client's own. What passes the retention time later, during a long replay, is over. */
+  get #isFirstPage(): boolean {
+    return this.#versionAtStart === undefined
+  }
+
+  #isBeyond(stateVersion: number): boolean {
+    return this.#options.kind === 'inboxEvents' && stateVersion > (this.#stateVersion ?? 0)
   }
 
   noteHead({ seq, stateVersion }: Head): void {
@@ -86,13 +96,13 @@ export class StreamState {
     if (inbox.epoch !== this.#epoch) return 'otherEpoch'
     if (news.kind === 'received') {
       const fresh = news.notifications.filter(({ seq }) => seq > this.seq)
-      if (fresh[0] && fresh[0].seq !== this.seq + 1) return 'early'
+      if (fresh[0] && fresh[0].seq !== this.seq + 1) return this.#isEarly(inbox)
       for (const notification of fresh) this.#receive(notification, inbox)
       return 'done'
     }
     const version = this.#stateVersion ?? 0
     if (inbox.stateVersion <= version) return 'done'
-    if (inbox.seq > this.seq || inbox.stateVersion - news.bumps > version) return 'early'
+    if (inbox.seq > this.seq || inbox.stateVersion - news.bumps > version) return this.#isEarly(inbox)
     this.#stateVersion = inbox.stateVersion
     if (news.kind === 'changed') this.#tell({ __typename: 'CaughtUp', stateChanged: true }, inbox)
     else if (news.kind === 'removed') this.#tell({ __typename: 'NotificationsRemoved', ids: news.ids }, inbox)
@@ -100,12 +110,18 @@ export class StreamState {
     return 'done'
   }
 
+  /** What is before it is missing, also where it rang when nobody knew yet what it was a doorbell of. */
+  #isEarly(inbox: InboxState): Taken {
+    this.noteHead(inbox)
+    return 'early'
+  }
+
   /** Fails with CURSOR_INVALID or CURSOR_EXPIRED. */
   takePage({ inbox, notifications, upTo, isComplete, isNextThere }: LogPage): void {
     this.#epoch ??= inbox.epoch
     // Another history, or one that knows less than was sent: what the client holds is of no use any more.
     if (inbox.epoch !== this.#epoch || inbox.seq < this.seq) throw cursorInvalid()
-    if (!isNextThere && !this.#isCaughtUp) {
+    if (!isNextThere && this.#isFirstPage) {
       throw new CarillonError('CURSOR_EXPIRED', 'the notification after this cursor is past the retention time')
     }
     this.#versionAtStart ??= inbox.stateVersion
@@ -122,12 +138,12 @@ export class StreamState {
       const stateChanged = (this.#stateVersion ?? 0) !== this.#versionAtStart
       this.#stateVersion = this.#versionAtStart
       this.#tell({ __typename: 'CaughtUp', stateChanged }, inbox)
-    } else if (this.#hasVersionGap) {
+    } else if (this.#isBeyond(this.#headBefore.stateVersion)) {
       // It was known before this read, and no doorbell has filled it since.
       this.#stateVersion = inbox.stateVersion
       this.#tell({ __typename: 'CaughtUp', stateChanged: true }, inbox)
     }
-    this.#head = { seq: inbox.seq, stateVersion: inbox.stateVersion }
+    this.noteHead(inbox)
   }
 
   #receive(notification: Notification, inbox: InboxState): void {

@@ -172,29 +172,30 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
     const taken = this.#state.takeDoorbell(doorbell)
     // A belated one from before a restore, or the first after it: the log itself says which.
     if (taken === 'otherEpoch') this.#fallBehind('distrust')
-    // It may have rung while the log was read, and the page that came says nothing of it.
-    if (taken === 'early') this.#state.noteHead(doorbell.inbox)
     return taken !== 'early'
   }
 
   /** Never rejects: what is final becomes `#failure`, and what may pass is tried again after a while. */
   async #read(): Promise<void> {
     const { log, userId, metrics, logger } = this.#options
+    const cause = this.#healCause
+    // Before it reads: what puts it behind from here on, such as an overflow, is not in this page.
+    this.#isBehind = false
+    this.#healCause = 'gap'
     try {
-      const page = await log.read(userId, this.#state.readOptions)
+      const page = await log.read(userId, this.#state.beginRead())
       if (this.#isClosed) return
       this.#readRetryMs = readRetryMinMs
-      if (this.#state.isCaughtUp) metrics.gapHeals.inc({ cause: this.#healCause })
+      if (this.#state.isCaughtUp) metrics.gapHeals.inc({ cause })
       else metrics.replayed.inc(page.notifications.length)
       this.#state.takePage(page)
-      if (!page.isComplete) return
-      this.#isBehind = false
-      this.#healCause = 'gap'
+      if (!page.isComplete) this.#fallBehind(cause)
     } catch (error) {
       if (error instanceof CarillonError || !isTransient(error)) {
         this.#failure = { error }
         return
       }
+      this.#fallBehind(cause)
       logger.warn({ err: error }, 'a subscription could not read its log and tries again')
       await this.#waitToRetry()
     }

@@ -41,7 +41,8 @@ export function createSweep({ database, bus, retentionMs }: SweepOptions): Sweep
     await ring(rows, ({ ids }) =>
       ids && ids.length <= doorbellRowsMax ? { kind: 'removed', ids, bumps: 1 } : { kind: 'changed', bumps: 1 },
     )
-    return rows[0]?.candidates === batchRows
+    const [first] = rows
+    return first?.candidates === batchRows && first.count > 0
   }
 
   async function sweepRetention(): Promise<boolean> {
@@ -92,6 +93,7 @@ interface SweptRow extends Nullable<InboxRow> {
 
 interface ExpiredRow extends SweptRow {
   candidates: number
+  count: number
   ids: string[] | null
 }
 
@@ -109,11 +111,14 @@ const expiredStatement = changeStatement({
   candidate: `select n.user_id, n.created_at, n.seq from notifications n
     where (select true from state) and n.expires_at <= now() and not n.swept
     order by n.expires_at limit ${batchRows}`,
+  // What is left out is due still, and comes with the next run.
+  skipLocked: true,
   open: 'not n.swept',
   set: 'swept = true',
   takes: takesAll,
   shown: 'n.retracted_at is null and n.created_at > (select retained_from from state)',
-  result: `select s.epoch, (select count(*)::int from candidate) as candidates, u.*, c.ids
+  result: `select s.epoch, (select count(*)::int from candidate) as candidates,
+    (select count(*)::int from changed) as count, u.*, c.ids
     from state s left join updated u on true
     left join (select "userId", array_agg(id order by seq desc) as ids from changed where shown group by "userId") c
       on c."userId" = u.user_id`,
