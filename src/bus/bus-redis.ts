@@ -68,7 +68,10 @@ export function createRedisBus<Message>(options: RedisBusOptions<Message>): Bus<
     },
     onLag: (seconds) => options.onLag?.(seconds),
     onSilent() {
-      logger.warn('messages to itself do not come back through Redis: connecting anew')
+      // A connection that is known to be down has been logged as that.
+      if ((subscriber.problem() ?? publisher.problem()) === undefined) {
+        logger.warn('messages to itself do not come back through Redis: connecting anew')
+      }
       publisher.reconnect()
       subscriber.reconnect()
     },
