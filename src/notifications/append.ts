@@ -1,7 +1,7 @@
 // The heart of sending: one statement appends a batch to many logs. It locks each user's inbox row in ascending order,
 // gives out the next numbers, inserts and counts, and is over: no lock outlives it. Whoever calls it: group-commit.ts.
 import type { Database } from '../postgres.ts'
-import { type InboxState, type Notification, type Priority, priorities } from './notification.ts'
+import { type Content, type InboxState, type Notification, priorities } from './notification.ts'
 import {
   type InboxRow,
   inboxColumns,
@@ -12,17 +12,8 @@ import {
 } from './rows.ts'
 
 /** A validated notification that has no place in a log yet. */
-export interface AppendItem {
+export interface AppendItem extends Content {
   id: string
-  userId: string
-  category: string
-  title: string
-  body: string | null
-  /** JSON text. */
-  data: string | null
-  url: string | null
-  priority: Priority
-  expiresAt: number | null
   idempotency: Idempotency | null
 }
 

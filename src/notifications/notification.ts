@@ -9,20 +9,24 @@ export type Priority = 'LOW' | 'NORMAL' | 'HIGH' | 'CRITICAL'
 /** In the order in which the database numbers them, 0 to 3. */
 export const priorities: readonly Priority[] = ['LOW', 'NORMAL', 'HIGH', 'CRITICAL']
 
-export interface Notification {
-  id: string
+/** What its sender says. */
+export interface Content {
   userId: string
-  /** Position in the user's log, from 1, without gaps. */
-  seq: number
   category: string
   title: string
   body: string | null
-  /** JSON text as it was sent: parsed only where somebody selects it. */
+  /** JSON text, keys in the order in which they came: parsed only where somebody selects it. */
   data: string | null
   url: string | null
   priority: Priority
-  createdAt: number
   expiresAt: number | null
+}
+
+export interface Notification extends Content {
+  id: string
+  /** Position in the user's log, from 1, without gaps. */
+  seq: number
+  createdAt: number
   deliveredAt: number | null
   seenAt: number | null
   readAt: number | null

@@ -8,8 +8,8 @@ import type { Metrics } from '../metrics.ts'
 import type { Append, Appended, First, Idempotency } from './append.ts'
 import type { Doorbell } from './doorbell.ts'
 import { createGroupCommit } from './group-commit.ts'
-import type { Json, Notification } from './notification.ts'
-import { batchItemsMax, checkIdempotencyKey, type SendInput, type ValidContent, validateContent } from './validate.ts'
+import type { Content, Json, Notification } from './notification.ts'
+import { batchItemsMax, checkIdempotencyKey, type SendInput, validateContent } from './validate.ts'
 
 /** Idempotency keys are apart by operation. */
 export type SendOperation = 'sendNotification' | 'sendNotifications'
@@ -99,7 +99,7 @@ async function ring(bus: Bus<Doorbell>, metrics: Metrics, appended: readonly App
   )
 }
 
-function identify(sender: string, operation: SendOperation, key: string, content: ValidContent): Idempotency {
+function identify(sender: string, operation: SendOperation, key: string, content: Content): Idempotency {
   checkIdempotencyKey(key)
   const canonical = JSON.stringify(
     sortKeys({ ...content, data: content.data === null ? null : JSON.parse(content.data) }),

@@ -1,6 +1,6 @@
 // What may be sent. The limits are the operating contract's; each failure is BAD_USER_INPUT and names the field.
 import { badUserInput } from '../errors.ts'
-import type { JsonObject, Priority } from './notification.ts'
+import type { Content, JsonObject, Priority } from './notification.ts'
 
 // Characters are code points.
 export const userIdCharactersMax = 200
@@ -25,20 +25,8 @@ export interface SendInput {
   idempotencyKey?: string | null | undefined
 }
 
-export interface ValidContent {
-  userId: string
-  category: string
-  title: string
-  body: string | null
-  /** JSON text, keys in the order in which they came. */
-  data: string | null
-  url: string | null
-  priority: Priority
-  expiresAt: number | null
-}
-
 /** Whether `expiresAt` lies ahead is not looked at here: a repeated send may come after it. */
-export function validateContent(input: SendInput): ValidContent {
+export function validateContent(input: SendInput): Content {
   checkText('userId', input.userId, userIdCharactersMax)
   if (!categoryPattern.test(input.category)) {
     throw badUserInput(`category must be 1 to ${categoryCharactersMax} of a-z, 0-9, dot, underscore and hyphen`)

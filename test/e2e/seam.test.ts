@@ -5,7 +5,8 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { type Fleet, request, serviceToken, startFleet, tokenFor } from '../support/server.ts'
 import { Subscriber } from '../support/subscriber.ts'
 
-const sendsPerSecond = 500
+// Ends up above 500, the last requests being answered a little later.
+const sendsPerSecond = 560
 const sendCount = 3_000
 const sendsPerRequest = 5
 const tickMs = 20
@@ -37,6 +38,7 @@ test('a user whose devices come and go under a stream of sends misses none and g
   const roaming = [...resuming, ...forgetful].map((device) => roam(device, () => isSending))
   const [sendsPerSecondReached, ...reconnects] = await Promise.all([sending, ...roaming])
   // Far below the pace there would be no seam to speak of.
+  console.log(`${Math.round(sendsPerSecondReached)} sends a second`)
   expect(sendsPerSecondReached).toBeGreaterThan(sendsPerSecond / 4)
   expect(reconnects.reduce((sum, count) => sum + count)).toBeGreaterThan(reconnectsMin)
 
