@@ -5,8 +5,6 @@ export default defineConfig({
   // classes do not know each other.
   resolve: { alias: [{ find: /^graphql$/, replacement: 'graphql/index.js' }] },
   test: {
-    include: ['test/**/*.test.ts'],
-    globalSetup: 'test/support/global-setup.ts',
     testTimeout: 30_000,
     hookTimeout: 60_000,
     server: {
@@ -22,5 +20,28 @@ export default defineConfig({
         ],
       },
     },
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'carillon',
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/faults/**'],
+          globalSetup: 'test/support/global-setup.ts',
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'faults',
+          include: ['test/faults/*.test.ts'],
+          globalSetup: 'test/faults/support/global-setup.ts',
+          testTimeout: 300_000,
+          // They measure, so they have the machine for themselves: after the others, and one file at a time.
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
   },
 })

@@ -200,6 +200,7 @@ async function takeLock({ cluster, dataDir, pid }: Launch, port: number) {
     application_name: `carillon pid ${pid}`,
     connectionTimeoutMillis: connectMaxMs,
     lock_timeout: lockWaitMs,
+    query_timeout: connectMaxMs,
     keepAlive: true,
   })
   // The end that follows says as much.

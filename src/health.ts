@@ -1,16 +1,17 @@
 // Whether this process runs (/livez) and whether it should get requests (/readyz). Without the database nothing can be
 // accepted, so that the balancer should look elsewhere; without the bus delivery is late and nothing more.
 import type { BusStatus } from './bus/bus.ts'
+import type { DatabaseClock } from './clock.ts'
 import type { Logger } from './logger.ts'
 import { startPeriodic } from './periodic.ts'
-import type { Database } from './postgres.ts'
 
 /** A failover or a restart of the database that is shorter changes nothing for a balancer. */
 export const unreachableMsMax = 5_000
 const checkEveryMs = 1_000
 
 export interface HealthOptions {
-  database: Pick<Database, 'query'>
+  /** Adjusted at each check, by which the database is seen to answer. */
+  clock: Pick<DatabaseClock, 'adjust'>
   bus?: { status(): BusStatus }
   logger: Logger
   checkMs?: number
@@ -36,7 +37,7 @@ export interface Health {
 }
 
 export function startHealth(options: HealthOptions): Health {
-  const { database, bus, logger, checkMs = checkEveryMs, unreachableMs = unreachableMsMax } = options
+  const { clock, bus, logger, checkMs = checkEveryMs, unreachableMs = unreachableMsMax } = options
   let phase: 'starting' | 'running' | 'draining' = 'starting'
   /** Since when it has not been reached: the beginning of the first check that has not succeeded. */
   let lostAt: number | undefined
@@ -44,7 +45,7 @@ export function startHealth(options: HealthOptions): Health {
   const check = startPeriodic('health', checkMs, logger, async () => {
     lostAt ??= performance.now()
     try {
-      await database.query('health', 'select 1', [])
+      await clock.adjust()
       lostAt = undefined
       if (!isReachable) logger.info('the database is reachable again')
       isReachable = true

@@ -56,7 +56,7 @@ export function createMetrics() {
     }),
     gapHeals: new Counter({
       name: 'carillon_gap_heals_total',
-      help: 'Times that a live subscription read the log because a doorbell was missing.',
+      help: 'Times that a live subscription missed a doorbell, by what healed it: waiting a moment, or one read of the log.',
       labelNames: ['cause'],
       registers,
     }),

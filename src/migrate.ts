@@ -9,13 +9,14 @@ const directory = new URL('../migrations/', import.meta.url)
 
 /** The names of the migrations that it carried out, in order; none where the schema is current. */
 export async function migrate(database: Database): Promise<string[]> {
-  const migrator = new Migrator({
-    db: database.kysely,
-    provider: sqlFiles,
-    migrationTableName: 'carillon_migrations',
-    migrationLockTableName: 'carillon_migrations_lock',
-  })
-  const { error, results = [] } = await migrator.migrateToLatest()
+  const { error, results = [] } = await database.patiently((db) =>
+    new Migrator({
+      db,
+      provider: sqlFiles,
+      migrationTableName: 'carillon_migrations',
+      migrationLockTableName: 'carillon_migrations_lock',
+    }).migrateToLatest(),
+  )
   if (error) throw error
   await createPartitions(database)
   return results.map(({ migrationName }) => migrationName)
@@ -31,8 +32,8 @@ const sqlFiles: MigrationProvider = {
 function sqlFile(name: string): Migration {
   return {
     async up(db: Kysely<unknown>) {
-      // Waiting instances and a busy database are no reason to fail half-way: these limits are for traffic.
-      await db.executeQuery(CompiledQuery.raw("set local lock_timeout = '10s'; set local statement_timeout = 0"))
+      // A busy database is no reason to fail half-way: the limit of the connection is for traffic.
+      await db.executeQuery(CompiledQuery.raw("set local lock_timeout = '10s'"))
       await db.executeQuery(CompiledQuery.raw(await readFile(new URL(name, directory), 'utf8')))
     },
   }

@@ -1,15 +1,21 @@
 // A connection to Redis that never gives up and never queues: it reconnects for ever, and a command is answered or fails
 // within a bound, so that nobody waits for a Redis that is away. bus/bus-redis.ts holds two of them.
-import { Redis } from 'ioredis'
+import { Redis, ReplyError } from 'ioredis'
 import type { Logger } from './logger.ts'
 
-/** An answer that takes longer is a failure. Redis answers in less than a millisecond; a second is a stalled one. */
+/**
+ * An answer that takes longer is a failure. Redis answers in less than a millisecond; a second is a stalled one. Where
+ * nothing at all arrives for so long, the connection is made anew: ioredis keeps a command that timed out until its
+ * connection ends, and whoever comes next is refused at once instead of waiting as long.
+ */
 export const commandTimeoutMs = 1_000
 /** Addresses that drop packets would otherwise hold a connection attempt for minutes. */
 const connectTimeoutMs = 2_000
 /** Reconnects start here and double, with jitter, so that a fleet does not come back in one moment. */
 const reconnectDelayMinMs = 50
 const reconnectDelayMaxMs = 1_000
+/** How often a Redis that is reading its data from disk is asked whether it has, whatever it estimates. */
+const loadingRetryMsMax = 1_000
 /** A goodbye that the other end does not answer: the socket is destroyed then. */
 const disconnectTimeoutMs = 100
 
@@ -35,7 +41,9 @@ export function connectRedis(url: string, { name, logger }: { name: string; logg
     connectTimeout: connectTimeoutMs,
     disconnectTimeout: disconnectTimeoutMs,
     commandTimeout: commandTimeoutMs,
+    socketTimeout: commandTimeoutMs,
     retryStrategy: reconnectDelayMs,
+    maxLoadingRetryTime: loadingRetryMsMax,
     enableOfflineQueue: false,
     // What was under way when a connection broke fails at once, and is not repeated behind the caller's back.
     maxRetriesPerRequest: 0,
@@ -73,6 +81,11 @@ export function connectRedis(url: string, { name, logger }: { name: string; logg
       await ended
     },
   }
+}
+
+/** True of an error that Redis answered with; the connection works. */
+export function isAnswer(error: unknown): boolean {
+  return error instanceof ReplyError
 }
 
 /** The message of what Redis, ioredis or the network answered. Some errors of Node have a code alone. */

@@ -4,8 +4,10 @@ import { createAuth } from './auth.ts'
 import type { Bus } from './bus/bus.ts'
 import { createMemoryBus } from './bus/bus-memory.ts'
 import { createRedisBus } from './bus/bus-redis.ts'
+import { type Clock, createClock } from './clock.ts'
 import { type Config, ConfigError } from './config.ts'
 import { allowedConnections } from './connections/file-limit.ts'
+import { createMetricsRoute } from './connections/metrics-route.ts'
 import type { TransportMetrics } from './connections/transport-metrics.ts'
 import { openDatabase, type Surroundings } from './database.ts'
 import { formatError } from './graphql/errors.ts'
@@ -68,6 +70,8 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
     for (const name of await migrate(database)) logger.info({ migration: name }, 'migrated the database')
   }
 
+  const clock = createClock(() => database.askTime())
+  await clock.adjust()
   const cursorKey = await readCursorKey(database)
   const bus = createBus(config, cursorKey, metrics, logger)
   releases.push(() => bus.close())
@@ -93,13 +97,13 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
 
   const schema = createSchema(
     createNotificationResolvers({
-      ...createSend({ append, bus, metrics, onUnexpected: (error) => formatError(error, randomUUID(), logger) }),
+      ...createSend({ append, bus, clock, metrics, onUnexpected: (error) => formatError(error, randomUUID(), logger) }),
       database,
       cursors,
       history: createHistory({ database, cursors, retentionMs }),
       acknowledge: createAcknowledge({ database, bus, retentionMs }),
       retract: createRetract({ database, bus, retentionMs }),
-      subscribe: createSubscribe({ log, bus, tailCheck, cursors, metrics, logger }),
+      subscribe: createSubscribe({ log, bus, tailCheck, cursors, clock, metrics, logger }),
     }),
   )
 
@@ -107,7 +111,7 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
   if (!config.migrate) {
     await retain().catch((error: unknown) => logger.error({ err: error }, 'the partitions could not be looked after'))
   }
-  const health = startHealth({ database, bus, logger })
+  const health = startHealth({ clock, bus, logger })
   releases.push(() => health.stop())
   const maxConnections = await allowedConnections(config.maxConnections, logger)
   const http = createHttpServer({
@@ -117,7 +121,8 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
     auth,
     logger,
     health,
-    metrics: transportMetrics(metrics),
+    routes: { '/metrics': createMetricsRoute({ registry: metrics.registry, auth }) },
+    metrics: transportMetrics(metrics, clock),
   })
   const { url } = await http.listen()
   health.started()
@@ -168,14 +173,15 @@ function createBus(
   })
 }
 
-function transportMetrics(metrics: Metrics): TransportMetrics {
+function transportMetrics(metrics: Metrics, clock: Clock): TransportMetrics {
   return {
     opened: (transport) => metrics.connectionsActive.inc({ transport }),
     closed: (transport) => metrics.connectionsActive.dec({ transport }),
     rejected: (reason) => metrics.connectionsRejected.inc({ reason }),
-    delivered(channel, latencySeconds) {
+    delivered(channel, acceptedAt) {
       metrics.deliveries.inc({ channel, status: 'sent' })
-      if (latencySeconds !== null) metrics.deliveryLatency.observe({ channel }, latencySeconds)
+      if (acceptedAt === null) return
+      metrics.deliveryLatency.observe({ channel }, Math.max(0, clock.now() - acceptedAt) / 1000)
     },
     failed: (channel) => metrics.deliveries.inc({ channel, status: 'failed' }),
     slowConsumer: () => metrics.slowConsumers.inc(),

@@ -1,7 +1,10 @@
 import { pino } from 'pino'
 import { expect, test, vi } from 'vitest'
 import type { BusStatus } from '../src/bus/bus.ts'
+import { createClock } from '../src/clock.ts'
 import { startHealth } from '../src/health.ts'
+import { poolConnectionsMax } from '../src/postgres.ts'
+import { createTestDatabase } from './support/database.ts'
 import { startGraphql } from './support/graphql-fixture.ts'
 
 const logger = pino({ level: 'silent' })
@@ -9,9 +12,9 @@ const logger = pino({ level: 'silent' })
 function start(bus: BusStatus = { healthy: true }) {
   const database = {
     fails: false,
-    query: () => (database.fails ? Promise.reject(new Error('gone')) : Promise.resolve([])),
+    adjust: () => (database.fails ? Promise.reject(new Error('gone')) : Promise.resolve()),
   }
-  const health = startHealth({ database, bus: { status: () => bus }, logger, checkMs: 5, unreachableMs: 50 })
+  const health = startHealth({ clock: database, bus: { status: () => bus }, logger, checkMs: 5, unreachableMs: 50 })
   return { database, health, [Symbol.asyncDispose]: () => health.stop() }
 }
 
@@ -41,13 +44,31 @@ test('is not ready while the database does not answer for long, and again once i
 
 test('is not ready while the database answers nothing at all', async () => {
   const health = startHealth({
-    database: { query: () => new Promise(() => {}) },
+    clock: { adjust: () => new Promise(() => {}) },
     logger,
     checkMs: 5,
     unreachableMs: 30,
   })
   health.started()
   await vi.waitFor(() => expect(health.readiness()).toMatchObject({ status: 'unavailable' }))
+})
+
+test('is ready while every connection of the pool is busy', async () => {
+  await using t = await createTestDatabase()
+  const { database } = t
+  const clock = createClock(() => database.askTime())
+  await clock.adjust()
+  const health = startHealth({ clock, logger, checkMs: 10, unreachableMs: 300 })
+  health.started()
+  const sleep = () => database.query('sleep', 'select pg_sleep(1)', [])
+  let isBusy = true
+  const busy = Promise.all(Array.from({ length: poolConnectionsMax }, sleep)).finally(() => {
+    isBusy = false
+  })
+  await vi.waitUntil(() => health.readiness().status !== 'ok' || !isBusy, { timeout: 5_000, interval: 5 })
+  expect(health.readiness()).toMatchObject({ ready: true })
+  await busy
+  await health.stop()
 })
 
 test('without the bus it is degraded, and ready', async () => {

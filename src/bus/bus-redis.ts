@@ -12,15 +12,18 @@ import { RedisPubSub } from 'graphql-redis-subscriptions'
 import type { Redis } from 'ioredis'
 import type { Logger } from '../logger.ts'
 import { connectRedis, reasonOf } from '../redis.ts'
+import { seldom } from '../seldom.ts'
 import type { Addressed, Bus } from './bus.ts'
 import { type Channels, createChannels } from './channels.ts'
 import { createDispatch } from './dispatch.ts'
 import { readEnvelope, writeEnvelopes } from './envelope.ts'
-import { createProbe, probeIntervalMs } from './probe.ts'
-import { seldom } from './seldom.ts'
+import { createProbe, probeTickMs } from './probe.ts'
 
-/** What may wait in memory for a Redis that reads slowly; over it, publishing fails at once and the tail check delivers. */
-export const publishBacklogBytesMax = 16 * 1024 * 1024
+/**
+ * What may wait in memory for a Redis that reads slowly; over it, publishing fails at once and the tail check delivers.
+ * Characters, which is how Node counts text that waits for a socket: twice as many bytes at most.
+ */
+export const publishBacklogCharactersMax = 16 * 1024 * 1024
 
 const refused = Promise.resolve(false)
 
@@ -62,10 +65,7 @@ export function createRedisBus<Message>(options: RedisBusOptions<Message>): Bus<
     messageEventName: 'messageBuffer',
   })
   const probe = createProbe({
-    send(payload) {
-      // Failing is as good as not coming back, which the probe notices.
-      pubsub.publish(probeChannel, payload).catch(() => {})
-    },
+    send: (payload) => (publisher.problem() === undefined ? pubsub.publish(probeChannel, payload) : undefined),
     onLag: (seconds) => options.onLag?.(seconds),
     onSilent() {
       // A connection that is known to be down has been logged as that.
@@ -85,7 +85,7 @@ export function createRedisBus<Message>(options: RedisBusOptions<Message>): Bus<
   const timer = setInterval(() => {
     leaveEmptyRooms()
     probe.tick()
-  }, probeIntervalMs)
+  }, probeTickMs)
 
   function channelOf(userId: string): string {
     return names[names.length === 1 ? 0 : crc32(userId) % names.length] ?? prefix
@@ -141,7 +141,8 @@ export function createRedisBus<Message>(options: RedisBusOptions<Message>): Bus<
 
   async function send(channel: string, text: string): Promise<void> {
     try {
-      if (publisher.client.stream?.writableLength > publishBacklogBytesMax) throw new Error('Redis reads too slowly')
+      if (publisher.client.stream?.writableLength > publishBacklogCharactersMax)
+        throw new Error('Redis reads too slowly')
       await pubsub.publish(channel, text)
     } catch (error) {
       fail(error)

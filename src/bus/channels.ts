@@ -4,8 +4,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../logger.ts'
 import { type RedisConnection, reasonOf } from '../redis.ts'
+import { seldom } from '../seldom.ts'
 import { attachTimeoutMs } from './bus.ts'
-import { seldom } from './seldom.ts'
 
 /** Between attempts of a SUBSCRIBE that Redis refused, by its access rules for example. */
 const retryDelayMinMs = 50

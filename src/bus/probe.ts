@@ -1,15 +1,16 @@
 // Tells a silent subscriber connection from a quiet one: each process sends itself a message through Redis and expects to
 // hear it. A connection whose other end vanished without a word looks open for many minutes otherwise.
+import { isAnswer, reasonOf } from '../redis.ts'
 
-/** Cheap enough for one message an interval of every process, often enough to notice within `probeBoundMs`. */
+/** A message to itself has to come back within it, and a connection that went silent is noticed within two. */
 export const probeIntervalMs = 2_000
-/** One may go missing on a reconnect, or come late where this process was stalled. */
-export const probesMissingMax = 2
-/** How long a silent connection goes unnoticed at most. */
-export const probeBoundMs = probeIntervalMs * (probesMissingMax + 1)
+/** Two an interval, so that one may go missing on a reconnect, or come late where this process was stalled. */
+export const probeTickMs = probeIntervalMs / 2
+/** How long a silent connection goes unnoticed at most: until the next tick, and an interval more. */
+export const probeBoundMs = probeTickMs + probeIntervalMs
 
 export interface Probe {
-  /** Looks whether the last ones came back, and sends the next. Called every `probeIntervalMs`. */
+  /** Looks whether what was sent an interval ago came back, and sends the next. Called every `probeTickMs`. */
   tick(): void
   /** What came back on the probe's channel. */
   hear(payload: string): void
@@ -17,34 +18,56 @@ export interface Probe {
 }
 
 export interface ProbeOptions {
-  /** Best effort; must not throw. */
-  send: (payload: string) => void
+  /** Publishes on the probe's channel; undefined where there is no connection to do it, which says nothing about the other. */
+  send: (payload: string) => Promise<void> | undefined
   onLag: (seconds: number) => void
-  /** Called after `probesMissingMax` went missing in a row, and again after as many more. */
+  /** Called when nothing came back for an interval, and again after as much more. */
   onSilent: () => void
 }
 
 export function createProbe({ send, onLag, onSilent }: ProbeOptions): Probe {
-  let missing = 0
+  /** Ticks since the oldest message left that has not come back, nor any later one; 0 where none is on its way. */
+  let ticksOut = 0
   let silent = false
+  let refusal: string | undefined
+
+  async function watch(sent: Promise<void>): Promise<void> {
+    try {
+      await sent
+      refusal = undefined
+    } catch (error) {
+      // Without an answer it is the silence that is looked for. What Redis refused, by its access rules for example, could
+      // not come back, and the subscriber's connection must not pay for it.
+      if (!isAnswer(error)) return
+      refusal = reasonOf(error)
+      ticksOut = 0
+    }
+  }
+
   return {
     tick() {
-      if (missing >= probesMissingMax) {
-        missing = 0
+      if (ticksOut > 0) ticksOut += 1
+      if ((ticksOut - 1) * probeTickMs >= probeIntervalMs) {
+        ticksOut = 0
         silent = true
         onSilent()
       }
-      missing += 1
       // The time of this process's own clock, which nobody else reads.
-      send(String(performance.now()))
+      const sent = send(String(performance.now()))
+      if (sent === undefined) return
+      if (ticksOut === 0) ticksOut = 1
+      void watch(sent)
     },
     hear(payload) {
       const lagMs = performance.now() - Number(payload)
       if (!(lagMs >= 0)) return
-      missing = 0
+      ticksOut = 0
       silent = false
       onLag(lagMs / 1_000)
     },
-    problem: () => (silent ? 'messages to itself do not come back' : undefined),
+    problem() {
+      if (refusal !== undefined) return `Redis refused to publish: ${refusal}`
+      return silent ? 'messages to itself do not come back' : undefined
+    },
   }
 }

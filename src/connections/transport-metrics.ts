@@ -11,10 +11,10 @@ export interface TransportMetrics {
   /** A connection was refused, or ended before it could subscribe. */
   rejected(reason: Rejection): void
   /**
-   * A notification was handed over to the operating system. Seconds since it was accepted; null for one that was
-   * replayed, since it waited for its reader.
+   * A notification was handed over to the operating system. When it was accepted, by the database's clock; null for one
+   * that was replayed, since it waited for its reader.
    */
-  delivered(transport: Transport, latencySeconds: number | null): void
+  delivered(transport: Transport, acceptedAt: number | null): void
   /** The write of a notification broke. It comes again on the next connection. */
   failed(transport: Transport): void
   /** A connection was closed because its reader made no progress. */

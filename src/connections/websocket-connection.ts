@@ -9,6 +9,8 @@ import type { TransportMetrics } from './transport-metrics.ts'
 
 /** A reader that takes nothing for so long is gone or hopeless; what it misses waits in the log. */
 export const slowReaderCloseMs = 30_000
+/** A pong behind less than that is back in time from the slowest reader; behind more it may take `slowReaderCloseMs`. */
+const slowCharactersMin = 4 * 1024
 /** How long the closing handshake may take. */
 const closeMsMax = 5_000
 /** Above this nothing more is read from a peer until it has taken its answers. */
@@ -40,7 +42,12 @@ export class WebSocketConnection implements Connection, Beating {
   /** Since when the oldest pending write has made no progress. */
   #stalledSince = 0
   #operationsInFlight = 0
-  #isAnswering = true
+  /** Since when a ping has waited for its answer; undefined while none does. */
+  #pingedAt: number | undefined
+  /** Characters: all that were written, those ahead of the last ping, and those that are known to have been read. */
+  #written = 0
+  #writtenAtPing = 0
+  #read = 0
   #isDraining = false
   #closedAt: number | undefined
   /** True once a write failed: what was sent last may not have arrived. */
@@ -53,9 +60,16 @@ export class WebSocketConnection implements Connection, Beating {
     this.#options = options
     this.confirmations = createConfirmations((payload) => this.#ping(payload))
     socket.on('pong', (payload) => {
-      this.#isAnswering = true
+      this.#pingedAt = undefined
+      this.#read = this.#writtenAtPing
       this.confirmations.pong(payload)
     })
+    // Whatever it says is a sign of life, while its pong waits behind what it has not read yet.
+    for (const event of ['message', 'ping']) {
+      socket.on(event, () => {
+        this.#pingedAt = undefined
+      })
+    }
     socket.on('close', (code, reason) => this.#closing(code, String(reason)))
   }
 
@@ -73,6 +87,7 @@ export class WebSocketConnection implements Connection, Beating {
   send(text: string): Promise<void> {
     if (Date.now() >= this.#expiresAt) this.#expire()
     if (!this.isOpen) return Promise.resolve()
+    this.#written += text.length
     if (this.#pendingWrites++ === 0) this.#stalledSince = performance.now()
     return new Promise((resolve) => {
       this.#socket.send(text, (error) => {
@@ -117,20 +132,27 @@ export class WebSocketConnection implements Connection, Beating {
   }
 
   beat(now: number): void {
-    const { metrics, slowReaderMs = slowReaderCloseMs } = this.#options
+    const { slowReaderMs = slowReaderCloseMs } = this.#options
     if (this.#closedAt !== undefined) {
       if (now - this.#closedAt >= closeMsMax) this.terminate()
     } else if (this.#pendingWrites > 0) {
       // Its pong would wait behind what it has not read yet.
-      if (now - this.#stalledSince < slowReaderMs) return
-      metrics.slowConsumer(this.transport)
-      this.close(closeCodes.tryAgain, 'reading too slowly')
-    } else if (!this.#isAnswering && !this.#socket.isPaused) {
-      this.terminate()
-    } else {
-      this.#isAnswering = false
+      if (now - this.#stalledSince >= slowReaderMs) this.#giveUp()
+    } else if (this.#pingedAt === undefined || this.#socket.isPaused) {
+      this.#pingedAt = now
+      this.#writtenAtPing = this.#written
       this.#ping(Buffer.alloc(0))
+    } else if (this.#writtenAtPing - this.#read < slowCharactersMin) {
+      this.terminate()
+    } else if (now - this.#pingedAt >= slowReaderMs) {
+      // The operating system has taken it all, and the reader has not.
+      this.#giveUp()
     }
+  }
+
+  #giveUp(): void {
+    this.#options.metrics.slowConsumer(this.transport)
+    this.close(closeCodes.tryAgain, 'reading too slowly')
   }
 
   #closing(code: number, reason: string): boolean {
@@ -158,7 +180,7 @@ export class WebSocketConnection implements Connection, Beating {
       this.#socket.pause()
     } else {
       // Its pong may be among what was not read meanwhile.
-      this.#isAnswering = true
+      this.#pingedAt = undefined
       this.#socket.resume()
     }
   }

@@ -13,7 +13,7 @@ export function written(
   observer.written?.(event)
   if (!isNotification(event)) return
   const { replayed, notification } = event
-  metrics.delivered(transport, replayed ? null : Math.max(0, Date.now() - notification.createdAt) / 1000)
+  metrics.delivered(transport, replayed ? null : notification.createdAt)
 }
 
 /** Its write broke. */

@@ -1,7 +1,7 @@
 // What a caller is told of a failure, the same over HTTP, SSE and WebSocket: a code of errors.ts and a message where the
 // failure was expected, and otherwise nothing but a request id, under which the log has the rest.
 import { GraphQLError } from 'graphql'
-import { CarillonError, type ErrorCode, errorCodes } from '../errors.ts'
+import { CarillonError, type ErrorCode, errorCodes, messageOf } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { isTransient } from '../postgres.ts'
 
@@ -39,7 +39,8 @@ export function mayPass(error: unknown): boolean {
 function describe(error: unknown, requestId: string, logger: Logger) {
   const cause = causeOf(error)
   if (cause instanceof CarillonError) {
-    if (cause.cause !== undefined) logger.warn({ err: cause.cause, requestId }, cause.message)
+    // One line each, without a stack: while the database is away there are as many as there are requests.
+    if (cause.cause !== undefined) logger.warn({ reason: messageOf(cause.cause), requestId }, cause.message)
     return { message: cause.message, extensions: { ...cause.details, code: cause.code } }
   }
   if (cause instanceof GraphQLError) {
@@ -47,7 +48,7 @@ function describe(error: unknown, requestId: string, logger: Logger) {
     if (code) return { message: cause.message, extensions: { code } }
   }
   if (isTransient(cause)) {
-    logger.warn({ err: cause, requestId }, 'an operation failed because of what may pass')
+    logger.warn({ reason: messageOf(cause), requestId }, 'an operation failed because of what may pass')
     return { message: 'try again later', extensions: { code: 'UNAVAILABLE' } }
   }
   logger.error({ err: cause, requestId }, 'an operation failed unexpectedly')

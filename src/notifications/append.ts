@@ -1,10 +1,14 @@
 // The heart of sending: one statement appends a batch to many logs. It locks each user's inbox row in ascending order,
 // gives out the next numbers, inserts and counts, and is over: no lock outlives it. Whoever calls it: group-commit.ts.
-import type { Database } from '../postgres.ts'
+import { CarillonError } from '../errors.ts'
+import { type Database, sqlState } from '../postgres.ts'
+import type { Before } from './doorbell.ts'
 import { type Content, type InboxState, type Notification, priorities } from './notification.ts'
+import { createPartitions } from './partitions.ts'
 import {
   type InboxRow,
   inboxColumns,
+  milliseconds,
   type NotificationRow,
   notificationColumns,
   toInbox,
@@ -29,8 +33,8 @@ export interface Idempotency {
 
 export interface Appended {
   notification: Notification
-  /** The user's inbox after the whole batch. */
-  inbox: InboxState
+  /** The user's inbox after the whole batch, and what that follows upon. */
+  inbox: InboxState & Before
 }
 
 export interface Append {
@@ -58,15 +62,16 @@ export function createAppend(database: Database): Append {
   return {
     async append(items) {
       const isKeyed = items.some(({ idempotency }) => idempotency !== null)
-      const rows = await database.query<AppendedRow>(
-        isKeyed ? 'append-keyed' : 'append',
-        isKeyed ? keyedStatement : keylessStatement,
-        [JSON.stringify(items.map(toRecord))],
+      const values = [JSON.stringify(items.map(toRecord))]
+      const rows = await withPartition(database, () =>
+        isKeyed
+          ? database.query<AppendedRow>('append-keyed', keyedStatement, values)
+          : database.query<AppendedRow>('append', keylessStatement, values),
       )
       const results = new Array<Appended | undefined>(items.length)
       for (const row of rows) {
         const ordinals = row.ordinals.split(' ').map(Number)
-        const inbox = toInbox(row.userId, row.epoch, row)
+        const inbox = { ...toInbox(row.userId, row.epoch, row), createdAtBefore: row.createdAtBefore }
         let seq = inbox.seq - ordinals.length
         for (const ordinal of ordinals) {
           const item = items[ordinal - 1]
@@ -95,7 +100,25 @@ export function createAppend(database: Database): Append {
   }
 }
 
-type AppendedRow = InboxRow & { userId: string; epoch: string; ordinals: string }
+/** Partitions are made weeks ahead (retention.ts). Where nobody did for so long, the first send does. */
+async function withPartition<Result>(database: Database, run: () => Promise<Result>): Promise<Result> {
+  try {
+    return await run()
+  } catch (error) {
+    if (sqlState(error) !== noPartition) throw error
+  }
+  try {
+    await createPartitions(database)
+    return await run()
+  } catch (error) {
+    throw new CarillonError('UNAVAILABLE', 'the log has no partition for this week', {}, error)
+  }
+}
+
+/** A row that fits no partition violates the constraint of all of them. */
+const noPartition = '23514'
+
+type AppendedRow = InboxRow & Before & { userId: string; epoch: string; ordinals: string }
 
 const toRecord = (item: AppendItem) => ({
   i: item.id,
@@ -136,6 +159,7 @@ box as (
   select u, count(*), clock_timestamp(), count(*), count(*), count(*) from todo group by u order by u
   on conflict (user_id) do update set
     last_seq = b.last_seq + excluded.last_seq,
+    previous_created_at = b.last_created_at,
     last_created_at = greatest(b.last_created_at, clock_timestamp()),
     undelivered = b.undelivered + excluded.undelivered,
     unseen = b.unseen + excluded.unseen,
@@ -145,7 +169,8 @@ put as (
   insert into notifications (id, user_id, seq, category, title, body, data, url, priority, expires_at, created_at)
   select i, u, b.last_seq - many + nth, c, t, t.b, d, l, p, to_timestamp(e / 1000), b.last_created_at
   from todo t join box b on b.user_id = t.u)
-select o.ordinals, b.user_id as "userId", ${inboxColumns}, (select epoch from carillon_state) as epoch
+select o.ordinals, b.user_id as "userId", ${inboxColumns},
+  ${milliseconds('b.previous_created_at')} as "createdAtBefore", (select epoch from carillon_state) as epoch
 from box b join (select u, string_agg(ord::text, ' ' order by ord) as ordinals from todo group by u) o on o.u = b.user_id`
 
 const keylessStatement = statement('', '')

@@ -36,8 +36,9 @@ export function createAutoAck(acknowledge: Acknowledge, userId: string, logger: 
         await acknowledge(userId, 'delivered', { ids })
         return
       } catch (error) {
-        const mayPass = error instanceof CarillonError && error.code === 'UNAVAILABLE' && attempts < attemptsMax
+        const mayPass = error instanceof CarillonError && error.code === 'UNAVAILABLE'
         if (!mayPass) return logger.error({ err: error, count: ids.length }, 'acknowledging for a client failed')
+        if (attempts === attemptsMax) return logger.warn({ count: ids.length }, 'gave up acknowledging for a client')
         await delay(attemptDelayMs)
       }
     }

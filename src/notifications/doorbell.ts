@@ -4,8 +4,14 @@ import type { InboxState, Notification } from './notification.ts'
 
 export interface Doorbell {
   /** The inbox as that commit left it. */
-  inbox: InboxState
+  inbox: InboxState & Partial<Before>
   news: DoorbellNews
+}
+
+/** What received notifications follow upon. Nobody can tell a number that is given out again by the number itself. */
+export interface Before {
+  /** When the one before them was created; null where there is none. */
+  createdAtBefore: number | null
 }
 
 /** Each `bumps` says how many state versions this doorbell covers, ending with `inbox.stateVersion`. */

@@ -14,8 +14,15 @@ export const groupCharactersMax = 1024 * 1024
 export const groupsInFlightMax = 2
 /** Beyond it a send is refused with UNAVAILABLE: the database is not keeping up. */
 export const waitingItemsMax = 20_000
-/** How long a send is tried for which somebody else holds a lock, on its inbox as a rule, before it is UNAVAILABLE. */
-export const blockedMsMax = 5_000
+/** The same for the characters of their content, since items may have 20,000 each. */
+export const waitingCharactersMax = 32 * 1024 * 1024
+/**
+ * Since it came, a send goes into a statement within this time or is UNAVAILABLE, and surely not committed: the database
+ * is not keeping up, or somebody holds a lock, on its inbox as a rule. What a statement may take comes on top.
+ */
+export const queuedMsMax = 5_000
+/** How often sends that wait are looked at for that: one timer for all, and none while nothing waits. */
+export const lateCheckMs = 100
 /** How often the locked inboxes are looked at again. */
 export const blockedRetryMs = 50
 /** Deadlocks and serialization failures of one group; with the fixed lock order there should be none. */
@@ -37,6 +44,8 @@ export interface GroupCommitOptions {
 
 interface Waiting {
   item: AppendItem
+  characters: number
+  /** When it came, by the monotonic clock. */
   since: number
   /** After two it goes alone: something other than its inbox is locked, and its neighbours must not wait for that. */
   lockTimeouts: number
@@ -47,7 +56,10 @@ interface Waiting {
 export function createGroupCommit({ append, onCommit }: GroupCommitOptions): GroupCommit {
   let queue: Waiting[] = []
   let waitingCount = 0
+  let waitingCharacters = 0
   let inFlight = 0
+  let lateCheck: NodeJS.Timeout | undefined
+  let isWatchingBlocked = false
   /** Users of a group in flight: their next sends wait, or two statements could turn their order around. */
   const busy = new Set<string>()
   /** Sends to users whose inbox was found locked: kept out of the groups until it is free. */
@@ -55,14 +67,20 @@ export function createGroupCommit({ append, onCommit }: GroupCommitOptions): Gro
 
   return {
     commit(item) {
-      if (waitingCount >= waitingItemsMax) {
+      const characters = sizeOf(item)
+      if (waitingCount >= waitingItemsMax || waitingCharacters + characters > waitingCharactersMax) {
         return Promise.reject(new CarillonError('UNAVAILABLE', 'too many sends are waiting; try again later'))
       }
       waitingCount++
+      waitingCharacters += characters
       return new Promise<Committed>((resolve, reject) => {
-        enqueue({ item, since: Date.now(), lockTimeouts: 0, resolve, reject })
+        enqueue({ item, characters, since: performance.now(), lockTimeouts: 0, resolve, reject })
         flush()
-      }).finally(() => waitingCount--)
+        checkLate()
+      }).finally(() => {
+        waitingCount--
+        waitingCharacters -= characters
+      })
     },
   }
 
@@ -92,12 +110,6 @@ export function createGroupCommit({ append, onCommit }: GroupCommitOptions): Gro
     let characters = 0
     let looked = 0
     for (const waiting of queue) {
-      if (waiting.lockTimeouts > 1 && isLate(waiting)) {
-        // Its inbox was free each time, so that it is not among the blocked ones, and something else is locked.
-        looked++
-        rejectAll([waiting], stillLocked())
-        continue
-      }
       const isAlone = [waiting, group[0]].some((one) => one && one.lockTimeouts > 1)
       if (group.length === groupItemsMax || characters >= groupCharactersMax || (isAlone && group.length > 0)) break
       looked++
@@ -105,20 +117,24 @@ export function createGroupCommit({ append, onCommit }: GroupCommitOptions): Gro
         rest.push(waiting)
       } else {
         group.push(waiting)
-        characters += sizeOf(waiting.item)
+        characters += waiting.characters
       }
     }
     queue = rest.concat(queue.slice(looked))
     return group
   }
 
-  /** Settles each item of the group, or blocks it. Never rejects. */
-  async function commitGroup(group: Waiting[]): Promise<void> {
+  /** Settles each item, or blocks it. Never rejects. */
+  async function commitGroup(waitings: Waiting[]): Promise<void> {
+    // In the second half of a group that failed some are late, or an earlier send to their user was found locked.
+    const group = hold(withoutLate(waitings))
+    if (group.length === 0) return
     try {
       await appendGroup(foldRepeats(group))
     } catch (error) {
       if (sqlState(error) === '55P03') return block(group)
-      if (isTransient(error) || group.length === 1) return rejectAll(group, toCallerError(error))
+      if (error instanceof CarillonError || isTransient(error) || group.length === 1)
+        return rejectAll(group, toCallerError(error))
       // One of them is at fault, and the others must not pay for it.
       const middle = group.length >> 1
       await commitGroup(group.slice(0, middle))
@@ -160,19 +176,34 @@ export function createGroupCommit({ append, onCommit }: GroupCommitOptions): Gro
   }
 
   function block(group: Waiting[]): void {
-    const isWatched = blocked.size > 0
-    for (const waiting of group) waiting.lockTimeouts++
-    const users = new Set(group.map(({ item }) => item.userId))
+    for (const waiting of group) {
+      waiting.lockTimeouts++
+      if (!blocked.has(waiting.item.userId)) blocked.set(waiting.item.userId, [])
+    }
+    hold(group)
     // What is queued for these users goes with them, behind, or each would run into the lock anew.
-    const behind = queue.filter(({ item }) => users.has(item.userId))
-    queue = queue.filter(({ item }) => !users.has(item.userId))
-    for (const user of users) if (!blocked.has(user)) blocked.set(user, [])
-    for (const waiting of [...group, ...behind]) blocked.get(waiting.item.userId)?.push(waiting)
-    if (!isWatched) void watchBlocked()
+    queue = hold(queue)
+    checkLate()
+    if (!isWatchingBlocked) void watchBlocked()
+  }
+
+  /** Puts those whose user is blocked with the others of that user, in the order in which they came; returns the rest. */
+  function hold(waitings: Waiting[]): Waiting[] {
+    const joined = new Set<Waiting[]>()
+    const rest = waitings.filter((waiting) => {
+      const others = blocked.get(waiting.item.userId)
+      if (!others) return true
+      others.push(waiting)
+      joined.add(others)
+      return false
+    })
+    for (const others of joined) others.sort((a, b) => a.since - b.since)
+    return rest
   }
 
   /** Gives the blocked ones back to the queue as soon as their inboxes are free. Never rejects. */
   async function watchBlocked(): Promise<void> {
+    isWatchingBlocked = true
     while (blocked.size > 0) {
       // Where that fails too, the groups find out.
       const free = await append.findUnlocked([...blocked.keys()]).catch(() => [...blocked.keys()])
@@ -180,15 +211,24 @@ export function createGroupCommit({ append, onCommit }: GroupCommitOptions): Gro
       for (const user of free) blocked.delete(user)
       queue = released.concat(queue)
       flush()
+      await delay(blockedRetryMs)
+    }
+    isWatchingBlocked = false
+  }
+
+  /** While anything waits, takes out what is late: however long the statements that are under way take. */
+  function checkLate(): void {
+    if (lateCheck !== undefined || (queue.length === 0 && blocked.size === 0)) return
+    lateCheck = setTimeout(() => {
+      lateCheck = undefined
+      queue = withoutLate(queue)
       for (const [user, waitings] of blocked) {
-        const late = new Set(waitings.filter(isLate))
-        rejectAll([...late], stillLocked())
-        const rest = waitings.filter((waiting) => !late.has(waiting))
+        const rest = withoutLate(waitings, locked)
         if (rest.length > 0) blocked.set(user, rest)
         else blocked.delete(user)
       }
-      await delay(blockedRetryMs)
-    }
+      checkLate()
+    }, lateCheckMs)
   }
 }
 
@@ -217,8 +257,18 @@ function foldRepeats(group: Waiting[]): Distinct[] {
   return distinct
 }
 
-const isLate = ({ since }: Waiting) => Date.now() - since > blockedMsMax
-const stillLocked = () => new CarillonError('UNAVAILABLE', "the user's inbox is locked; try again later")
+const locked = "the user's inbox is locked"
+
+/** Rejects those that have waited too long for a statement; returns the rest. */
+function withoutLate(waitings: Waiting[], reason = 'the database is not keeping up'): Waiting[] {
+  const cameAfter = performance.now() - queuedMsMax
+  if (!waitings.some(({ since }) => since < cameAfter)) return waitings
+  return waitings.filter(({ since, lockTimeouts, reject }) => {
+    if (since >= cameAfter) return true
+    reject(new CarillonError('UNAVAILABLE', `${lockTimeouts > 0 ? locked : reason}; try again later`))
+    return false
+  })
+}
 
 function rejectAll(waitings: Waiting[], error: unknown): void {
   for (const { reject } of waitings) reject(error)

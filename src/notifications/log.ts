@@ -5,6 +5,8 @@ import type { InboxState, Notification, Position } from './notification.ts'
 import {
   type InboxRow,
   inboxColumns,
+  instant,
+  milliseconds,
   moment,
   type NotificationRow,
   type Nullable,
@@ -12,10 +14,18 @@ import {
   toInbox,
   toNotification,
   visible,
+  within,
 } from './rows.ts'
 
-/** Rows of one read: enough to be cheap by the row, few enough to wait in memory for a slow socket. */
+/** Rows of one read: enough to be cheap by the row. */
 export const pageRowsMax = 100
+/**
+ * Bytes of one read, about: a page waits in memory for a slow socket. It ends with the row that reaches this, so that it
+ * has one row at least and is heavier by less than one. A hundred rows of ordinary size stay far below.
+ */
+export const pageBytesMax = 256 * 1024
+/** What a row takes beside its texts, about. */
+const rowBytes = 200
 /** How far the delivered watermark may lag before a replay moves it: so many rows are skipped faster than written. */
 export const watermarkLagMax = 200
 
@@ -31,18 +41,26 @@ export interface ReadOptions {
 export interface LogPage {
   /** The head of the log and the counters in the same snapshot as the rows. */
   inbox: InboxState
-  /** Visible ones after the cursor, oldest first, `pageRowsMax` at most. */
+  /** Visible ones after the cursor, oldest first, as many as `pageRowsMax` and `pageBytesMax` let through. */
   notifications: Notification[]
   /** How far it looked: over rows that have expired, were retracted or are filtered, too. */
   upTo: Position
   /** Whether that is the head. */
   isComplete: boolean
+  /**
+   * Whether the log still is the one that the cursor was made of: it holds the row there. False where a backup was
+   * restored since, however far the numbers have come again. Of a row that was dropped with its partition nobody can
+   * tell; then it is enough that no number is given out again behind it.
+   */
+  isSameLog: boolean
   /** False where the row after the cursor exists no more, or is past the retention time. */
   isNextThere: boolean
 }
 
 export interface Head {
   seq: number
+  /** Of the notification at `seq`; left out where there is none. */
+  createdAt?: number
   stateVersion: number
 }
 
@@ -63,6 +81,7 @@ export function createLog(database: Database, retentionMs: number): Log {
         undeliveredUpTo,
         checkNext,
         pageRowsMax,
+        pageBytesMax,
       ])
       const [first] = rows
       if (!first) throw new Error('carillon_state has no row')
@@ -71,7 +90,7 @@ export function createLog(database: Database, retentionMs: number): Log {
         row.seq === null ? [] : [toNotification({ ...row, seq: row.seq }, first.epoch)],
       )
       const last = notifications.at(-1)
-      const isComplete = notifications.length < pageRowsMax
+      const isComplete = notifications.length < pageRowsMax && (rows.at(-1)?.bytes ?? 0) < pageBytesMax
       const upTo = isComplete || !last ? inbox : last
       if (!after) await moveWatermark(userId, inbox, first, notifications[0])
       return {
@@ -79,13 +98,15 @@ export function createLog(database: Database, retentionMs: number): Log {
         notifications,
         upTo: { seq: upTo.seq, createdAt: upTo.createdAt },
         isComplete,
-        isNextThere: after === null || after.seq >= inbox.seq || first.nextSeq === after.seq + 1,
+        isSameLog: after === null || isSameLog(after, first),
+        isNextThere:
+          after === null || after.seq >= inbox.seq || (first.nextSeq === after.seq + 1 && first.isNextKept === true),
       }
     },
     async heads(userIds) {
       const rows = await database.query<HeadRow>('log-heads', headsStatement, [userIds])
       const heads = new Map<string, Head>()
-      for (const { userId, seq, stateVersion } of rows) if (userId !== null) heads.set(userId, { seq, stateVersion })
+      for (const { userId, epoch: _, ...head } of rows) if (userId !== null) heads.set(userId, head)
       return { epoch: rows[0]?.epoch ?? '', heads }
     },
   }
@@ -103,44 +124,69 @@ export function createLog(database: Database, retentionMs: number): Log {
   }
 }
 
+function isSameLog({ seq }: Position, { isFound, isPast, nextSeq }: LogRow): boolean {
+  return seq === 0 || isFound || (isPast && (nextSeq === null || nextSeq > seq))
+}
+
 /** Without an inbox, or a notification, its columns are null. */
 interface LogRow extends Nullable<InboxRow>, Omit<NotificationRow, 'seq'> {
   seq: number | null
+  /** Of the page's rows up to this one. */
+  bytes: number | null
   epoch: string
   deliveredSeq: number | null
+  /** Whether the log has the cursor's row. */
+  isFound: boolean
+  /** Whether that is past the retention time. */
+  isPast: boolean
+  /** Of the row after the cursor; null where there is none, or nobody asked. */
   nextSeq: number | null
+  isNextKept: boolean | null
 }
 
-interface HeadRow extends Head {
+interface HeadRow extends Required<Head> {
   epoch: string
   userId: string | null
 }
 
-// $1 user, $2 retention in ms, $3 seq and $4 created_at in ms to go on after, $5 undelivered up to, $6 check next, $7 limit.
-// Ordered as the primary key is, with created_at bounded, so that older partitions are not touched.
+const start = ['(select created_at from start)', '(select seq from start)'] as const
+const textBytes = ['title', 'body', 'data', 'url'].map((column) => `coalesce(octet_length(n.${column}), 0)`).join(' + ')
+
+// $1 user, $2 retention in ms, $3 seq and $4 created_at in ms to go on after, $5 undelivered up to, $6 check next, $7 rows,
+// $8 bytes. Ordered as the primary key is, with created_at bounded, so that older partitions are not touched. The rows are
+// limited before they are added up, or the search would go on behind the page; the length of a text is known without
+// reading it.
 const readStatement = `
 with moment as materialized (${moment('$2')}),
 box as materialized (select * from inboxes where user_id = $1),
 start as materialized (select
   coalesce($3::int, (select delivered_seq from box), 0) as seq,
-  coalesce(to_timestamp($4::float8 / 1000), (select delivered_created_at from box), 'epoch') as created_at)
-select m.epoch, ${inboxColumns}, b.delivered_seq as "deliveredSeq", n.*, case when $6::bool then (
-    select x.seq from notifications x
-    where x.user_id = $1 and x.created_at >= (select created_at from start) and x.seq > (select seq from start)
-      and x.created_at > m.cutoff
-    order by x.created_at, x.seq limit 1) end as "nextSeq"
-from moment m left join box b on true
+  coalesce(${instant('$4')}, (select delivered_created_at from box), 'epoch') as created_at),
+place as materialized (select coalesce($3::int > 0, false) and exists (
+  select from notifications n where n.user_id = $1 and (n.created_at, n.seq) = (${start.join(', ')})) as "isFound")
+select m.epoch, ${inboxColumns}, b.delivered_seq as "deliveredSeq",
+  p."isFound", s.created_at <= m.cutoff as "isPast", x.*, n.*
+from moment m cross join start s cross join place p left join box b on true
 left join lateral (
-  select ${notificationColumns} from notifications n
-  where n.user_id = $1 and n.created_at >= (select created_at from start) and n.seq > (select seq from start)
-    and (n.delivered_at is null or n.seq > coalesce($5::int, b.last_seq))
-    -- The counter saves a whole replay the search where nothing is undelivered.
-    and ($3::int is not null or b.undelivered > 0)
-    and ${visible}
-  order by n.created_at, n.seq limit $7) n on true`
+  select n.seq as "nextSeq", n.created_at > m.cutoff as "isNextKept" from notifications n
+  where n.user_id = $1 and ${within('>', ...start)} and $3::int is not null and ($6::bool or not p."isFound")
+  order by n.created_at, n.seq limit 1) x on true
+left join lateral (
+  select ${notificationColumns}, n.bytes::float8 as bytes from (
+    select n.*, sum(n.weight) over (order by n.created_at, n.seq rows unbounded preceding) as bytes from (
+      select n.*, ${rowBytes} + ${textBytes} as weight from notifications n
+      where n.user_id = $1 and ${within('>', ...start)}
+        and (n.delivered_at is null or n.seq > coalesce($5::int, b.last_seq))
+        -- The counter saves a whole replay the search where nothing is undelivered.
+        and ($3::int is not null or b.undelivered > 0)
+        and ${visible}
+      order by n.created_at, n.seq limit $7) n) n
+  where n.bytes - n.weight < $8::int
+  order by n.created_at, n.seq) n on true`
 
 const headsStatement = `
-select s.epoch, b.user_id as "userId", b.last_seq as seq, b.state_version::float8 as "stateVersion"
+select s.epoch, b.user_id as "userId", b.last_seq as seq, ${milliseconds('b.last_created_at')} as "createdAt",
+  b.state_version::float8 as "stateVersion"
 from carillon_state s left join inboxes b on b.user_id = any($1::text[])`
 
 const watermarkStatement = `

@@ -2,6 +2,7 @@
 // their rows are past the retention time.
 import { sql } from 'kysely'
 import { type Database, sqlState } from '../postgres.ts'
+import { milliseconds } from './rows.ts'
 
 /** Ahead of the current week: as long as a server may be down and still find a partition when it starts. */
 export const partitionsAhead = 4
@@ -13,14 +14,15 @@ const partitionsLock = 0x636172696cn
 
 /**
  * Makes what is missing of this week's partition and the next `partitionsAhead`; returns how many. Safe to call from many
- * at once.
+ * at once. By the database's clock, which stamps the rows, or as of `at`.
  */
-export async function createPartitions(database: Database, now = Date.now()): Promise<number> {
+export async function createPartitions(database: Database, at?: number): Promise<number> {
   return database.kysely.transaction().execute(async (tx) => {
     await sql`set local lock_timeout = '10s'`.execute(tx)
     await sql`select pg_advisory_xact_lock(${partitionsLock})`.execute(tx)
     const existing = new Set(await partitionStarts(tx))
-    const wanted = Array.from({ length: partitionsAhead + 1 }, (_, week) => startOfWeek(now) + week * weekMs)
+    const thisWeek = startOfWeek(at ?? (await databaseTime(tx)))
+    const wanted = Array.from({ length: partitionsAhead + 1 }, (_, week) => thisWeek + week * weekMs)
     const missing = wanted.filter((start) => !existing.has(start))
     for (const start of missing) {
       // Made apart and attached: that locks out neither readers nor writers, as "partition of" would.
@@ -69,6 +71,11 @@ async function partitionStarts(tx: Database['kysely']): Promise<number[]> {
   const { rows } = await sql<{ name: string }>`select c.relname as name from pg_inherits i
     join pg_class c on c.oid = i.inhrelid where i.inhparent = 'notifications'::regclass`.execute(tx)
   return rows.map(({ name }) => Date.parse(name.replace(/^notifications_(\d{4})(\d\d)(\d\d)$/, '$1-$2-$3T00:00:00Z')))
+}
+
+async function databaseTime(tx: Database['kysely']): Promise<number> {
+  const now = sql.raw<number>(milliseconds('clock_timestamp()')).as('now')
+  return (await tx.selectNoFrom(now).executeTakeFirstOrThrow()).now
 }
 
 const startOfWeek = (at: number) => at - ((at - mondayMs) % weekMs)

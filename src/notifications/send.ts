@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto'
 import { v7 as uuidv7 } from 'uuid'
 import type { Bus } from '../bus/bus.ts'
+import type { Clock } from '../clock.ts'
 import { badUserInput, CarillonError } from '../errors.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Append, Appended, First, Idempotency } from './append.ts'
@@ -34,18 +35,19 @@ export interface Send {
 export interface SendOptions {
   append: Append
   bus: Bus<Doorbell>
+  clock: Clock
   metrics: Metrics
   /** An unexpected failure of one item of a batch: logs it, and masks it for the caller as that of an operation is. */
   onUnexpected(error: unknown): { message: string; extensions: { [name: string]: unknown } }
 }
 
-export function createSend({ append, bus, metrics, onUnexpected }: SendOptions): Send {
+export function createSend({ append, bus, clock, metrics, onUnexpected }: SendOptions): Send {
   const groupCommit = createGroupCommit({ append, onCommit: (appended) => ring(bus, metrics, appended) })
 
   async function send(sender: string, operation: SendOperation, input: SendInput): Promise<Sent> {
     const content = validateContent(input)
     const idempotency = input.idempotencyKey == null ? null : identify(sender, operation, input.idempotencyKey, content)
-    if (content.expiresAt !== null && content.expiresAt <= Date.now()) {
+    if (content.expiresAt !== null && content.expiresAt <= clock.now()) {
       // A repeated send gets its first outcome, whatever has expired since.
       const [first] = idempotency ? await append.findFirst([idempotency]) : []
       if (!first) throw badUserInput('expiresAt must lie in the future')

@@ -19,8 +19,8 @@ export interface StreamStateOptions {
   onEvent(event: InboxEvent): void
 }
 
-/** What became of a doorbell: done with it; it has to wait for another before it; it is of another history. */
-export type Taken = 'done' | 'early' | 'otherEpoch'
+/** What became of a doorbell: done with it; it has to wait for another before it; the log has to say whose it is. */
+export type Taken = 'done' | 'early' | 'otherLog'
 
 export class StreamState {
   readonly #options: StreamStateOptions
@@ -92,11 +92,29 @@ export class StreamState {
     }
   }
 
+  /**
+   * True where this can't be a head of the log that was sent: a backup was restored, and its numbers are given out again.
+   * Within one log `createdAt` never goes back.
+   */
+  contradicts({ seq, createdAt }: Head): boolean {
+    const position = this.#position
+    if (!position || createdAt === undefined || seq === 0 || seq > position.seq) return false
+    return seq === position.seq ? createdAt !== position.createdAt : createdAt > position.createdAt
+  }
+
+  /** True where more changes of states have been told of than this head knows. */
+  isAheadOf({ stateVersion }: Head): boolean {
+    return this.#options.kind === 'inboxEvents' && (this.#stateVersion ?? 0) > stateVersion
+  }
+
   takeDoorbell({ inbox, news }: Doorbell): Taken {
-    if (inbox.epoch !== this.#epoch) return 'otherEpoch'
+    if (inbox.epoch !== this.#epoch || this.contradicts(inbox)) return 'otherLog'
     if (news.kind === 'received') {
       const fresh = news.notifications.filter(({ seq }) => seq > this.seq)
       if (fresh[0] && fresh[0].seq !== this.seq + 1) return this.#isEarly(inbox)
+      // One commit's are created at the same moment, so that the one before them may be one of them.
+      const before = fresh.length < news.notifications.length ? inbox.createdAt : inbox.createdAtBefore
+      if (fresh[0] && this.#position?.seq && before !== this.#position.createdAt) return 'otherLog'
       for (const notification of fresh) this.#receive(notification, inbox)
       return 'done'
     }
@@ -117,10 +135,11 @@ export class StreamState {
   }
 
   /** Fails with CURSOR_INVALID or CURSOR_EXPIRED. */
-  takePage({ inbox, notifications, upTo, isComplete, isNextThere }: LogPage): void {
+  takePage({ inbox, notifications, upTo, isComplete, isSameLog, isNextThere }: LogPage): void {
     this.#epoch ??= inbox.epoch
     // Another history, or one that knows less than was sent: what the client holds is of no use any more.
-    if (inbox.epoch !== this.#epoch || inbox.seq < this.seq) throw cursorInvalid()
+    const isOther = inbox.epoch !== this.#epoch || !isSameLog
+    if (isOther || inbox.seq < this.seq || this.isAheadOf(inbox)) throw cursorInvalid()
     if (!isNextThere && this.#isFirstPage) {
       throw new CarillonError('CURSOR_EXPIRED', 'the notification after this cursor is past the retention time')
     }

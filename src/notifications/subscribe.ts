@@ -1,8 +1,11 @@
 // Subscribing: cursor in, stream out. The doorbell is attached before the log is read, so that nothing falls between the
 // two; from then on the subscription heals itself (subscription.ts), told by the bus and by the tail check.
 import type { Bus } from '../bus/bus.ts'
+import type { Clock } from '../clock.ts'
+import { messageOf } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { Metrics } from '../metrics.ts'
+import { seldom } from '../seldom.ts'
 import type { Cursors } from './cursor.ts'
 import type { Doorbell } from './doorbell.ts'
 import type { Log } from './log.ts'
@@ -10,6 +13,13 @@ import type { Notification, Position } from './notification.ts'
 import type { StreamKind } from './stream-state.ts'
 import { Subscription } from './subscription.ts'
 import type { TailCheck } from './tail-check.ts'
+import { createTurns } from './turns.ts'
+
+/**
+ * Reads of the log that run at a time in one process, so that sends and health find a connection of the pool
+ * (`poolConnectionsMax`) free when thousands of clients come back at once.
+ */
+export const logReadsInFlightMax = 6
 
 export interface SubscribeRequest {
   kind: StreamKind
@@ -21,7 +31,7 @@ export interface SubscribeRequest {
   onConfirmed?: ((notification: Notification) => void) | undefined
 }
 
-/** Fails with CURSOR_INVALID or CURSOR_EXPIRED; what may pass is waited for. */
+/** Fails with CURSOR_INVALID or CURSOR_EXPIRED, and with UNAVAILABLE while the database is away. */
 export type Subscribe = (userId: string, request: SubscribeRequest) => Promise<Subscription>
 
 export interface SubscribeOptions {
@@ -29,11 +39,16 @@ export interface SubscribeOptions {
   bus: Bus<Doorbell>
   tailCheck: TailCheck
   cursors: Cursors
+  clock: Clock
   metrics: Metrics
   logger: Logger
 }
 
-export function createSubscribe({ log, bus, tailCheck, cursors, metrics, logger }: SubscribeOptions): Subscribe {
+export function createSubscribe({ log, bus, tailCheck, cursors, clock, metrics, logger }: SubscribeOptions): Subscribe {
+  const turns = createTurns(logReadsInFlightMax)
+  const logFailure = seldom((reason, times) =>
+    logger.warn({ reason, times }, 'subscriptions could not read their logs and try again'),
+  )
   return async (userId, { kind, after, resumeAfter, onConfirmed }) => {
     const subscription = new Subscription({
       userId,
@@ -41,9 +56,11 @@ export function createSubscribe({ log, bus, tailCheck, cursors, metrics, logger 
       after: later(decode(after), decode(resumeAfter)),
       onConfirmed,
       log,
+      turns,
       cursors,
+      clock,
       metrics,
-      logger,
+      onReadFailed: (error) => logFailure(messageOf(error)),
     })
     metrics.subscriptionsActive.inc()
     subscription.onEnd(() => metrics.subscriptionsActive.dec())
@@ -66,10 +83,14 @@ export function createSubscribe({ log, bus, tailCheck, cursors, metrics, logger 
   }
 }
 
-/** Of two epochs the newer can't be told; the one that the client holds now is the better guess than its first. */
+/**
+ * Of two epochs the newer can't be told; the one that the client holds now is the better guess than its first. Within one
+ * the time decides, which orders a log as its numbers do, and goes on where a backup was restored.
+ */
 function later<Cursor extends Position & { epoch: string }>(after: Cursor | null, resumeAfter: Cursor | null) {
   if (!after || !resumeAfter) return after ?? resumeAfter
   if (after.epoch !== resumeAfter.epoch) return resumeAfter
+  if (after.createdAt !== resumeAfter.createdAt) return after.createdAt > resumeAfter.createdAt ? after : resumeAfter
   if (after.seq !== resumeAfter.seq) return after.seq > resumeAfter.seq ? after : resumeAfter
   return (after.stateVersion ?? 0) > (resumeAfter.stateVersion ?? 0) ? after : resumeAfter
 }

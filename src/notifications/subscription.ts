@@ -2,8 +2,8 @@
 // the next one, and whenever anything is amiss (a doorbell missing, too many waiting, the head elsewhere) it reads the
 // log from its cursor again. In order of seq, none missing, none twice. What a doorbell or a page means: stream-state.ts.
 import { Mailbox } from '../bus/mailbox.ts'
+import type { Clock } from '../clock.ts'
 import { CarillonError } from '../errors.ts'
-import type { Logger } from '../logger.ts'
 import type { Metrics } from '../metrics.ts'
 import { isTransient } from '../postgres.ts'
 import type { Cursors } from './cursor.ts'
@@ -13,13 +13,14 @@ import type { Head, Log } from './log.ts'
 import type { Notification, Position } from './notification.ts'
 import { Outlet } from './outlet.ts'
 import { type StreamKind, StreamState } from './stream-state.ts'
+import type { Turns } from './turns.ts'
 
 /** Doorbells and characters that wait for a slow reader, beyond which it reads the log instead. */
 export const mailboxDoorbellsMax = 256
 export const mailboxCharactersMax = 512 * 1024
 /** How long a missing doorbell may be on its way before the log is read: doorbells of two senders overtake each other. */
 export const gapWaitMs = 50
-/** Between attempts to read the log while the database is away; doubled up to the maximum, with jitter. */
+/** Between attempts to read the log while the database is away; doubled up to the maximum, and down to half at random. */
 export const readRetryMinMs = 100
 export const readRetryMaxMs = 5_000
 
@@ -31,12 +32,16 @@ export interface SubscriptionOptions {
   /** With it, the transport is asked to confirm what has reached the client; called once an event, in order. */
   onConfirmed?: ((notification: Notification) => void) | undefined
   log: Log
+  /** To read the log in, one for each page. */
+  turns: Turns
   cursors: Cursors
+  clock: Clock
   metrics: Metrics
-  logger: Logger
+  /** The log could not be read for now; it is tried again. */
+  onReadFailed(error: unknown): void
 }
 
-type HealCause = 'gap' | 'tail' | 'overflow' | 'distrust'
+type HealCause = 'wait' | 'gap' | 'tail' | 'overflow' | 'distrust'
 
 export class Subscription implements AsyncIterableIterator<InboxEvent> {
   readonly userId: string
@@ -50,7 +55,8 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
   readonly #outlet = new Outlet<InboxEvent>({
     onPull: () => this.#pump(),
     // It may have waited for a slow reader.
-    isStale: (event) => event.__typename === 'NotificationReceived' && isExpired(event.notification),
+    isStale: (event) =>
+      event.__typename === 'NotificationReceived' && isExpired(event.notification, this.#options.clock.now()),
   })
   /** The log has to be read before anything else. */
   #isBehind = true
@@ -89,12 +95,17 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
     else this.#releases.add(release)
   }
 
-  /** The first read. Fails with CURSOR_INVALID or CURSOR_EXPIRED; what may pass is tried again by next(). */
+  /** The first read. Fails with CURSOR_INVALID or CURSOR_EXPIRED, and with UNAVAILABLE where it may succeed later. */
   async start(): Promise<void> {
     this.#isReading = true
-    await this.#read()
-    this.#isReading = false
-    if (this.#failure) throw this.#failure.error
+    try {
+      await this.#readPage()
+    } catch (error) {
+      if (!isTransient(error)) throw error
+      throw new CarillonError('UNAVAILABLE', 'the log can not be read at the moment; try again later', {}, error)
+    } finally {
+      this.#isReading = false
+    }
   }
 
   /** A doorbell has rung. */
@@ -113,7 +124,8 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
   /** The database has this head: the tail check says so. */
   heard(head: Head & { epoch: string }): void {
     if (this.#isClosed || this.#state.epoch === null) return
-    if (head.epoch === this.#state.epoch) {
+    // One that is behind may have been asked for before a doorbell rang: the log itself has to say.
+    if (head.epoch === this.#state.epoch && !this.#state.contradicts(head) && !this.#state.isAheadOf(head)) {
       this.#state.noteHead(head)
       if (this.#state.hasGap) this.#healCause = 'tail'
     } else {
@@ -170,18 +182,47 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
   /** True where the doorbell is done with. */
   #take(doorbell: Doorbell): boolean {
     const taken = this.#state.takeDoorbell(doorbell)
-    // A belated one from before a restore, or the first after it: the log itself says which.
-    if (taken === 'otherEpoch') this.#fallBehind('distrust')
+    // A belated one from before a restore, one after it, or one that can't say what it follows upon: the log can.
+    if (taken === 'otherLog') this.#fallBehind('distrust')
     return taken !== 'early'
   }
 
   /** Never rejects: what is final becomes `#failure`, and what may pass is tried again after a while. */
   async #read(): Promise<void> {
-    const { log, userId, metrics, logger } = this.#options
+    try {
+      await this.#readPage()
+    } catch (error) {
+      if (!isTransient(error)) {
+        this.#failure = { error }
+        return
+      }
+      this.#options.onReadFailed(error)
+      await this.#waitToRetry()
+    }
+  }
+
+  /** In its turn; not at all where it ends while it waits. */
+  async #readPage(): Promise<void> {
+    const { turns } = this.#options
+    const { hasCome, giveUp } = turns.wait()
+    this.onEnd(giveUp)
+    const mayRead = await hasCome
+    this.#releases.delete(giveUp)
+    if (!mayRead) return
+    try {
+      if (!this.#isClosed) await this.#takePage()
+    } finally {
+      turns.end()
+    }
+  }
+
+  async #takePage(): Promise<void> {
+    const { log, userId, metrics } = this.#options
     const cause = this.#healCause
     // Before it reads: what puts it behind from here on, such as an overflow, is not in this page.
     this.#isBehind = false
     this.#healCause = 'gap'
+    this.#forgetGap()
     try {
       const page = await log.read(userId, this.#state.beginRead())
       if (this.#isClosed) return
@@ -191,21 +232,17 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
       this.#state.takePage(page)
       if (!page.isComplete) this.#fallBehind(cause)
     } catch (error) {
-      if (error instanceof CarillonError || !isTransient(error)) {
-        this.#failure = { error }
-        return
-      }
       this.#fallBehind(cause)
-      logger.warn({ err: error }, 'a subscription could not read its log and tries again')
-      await this.#waitToRetry()
+      throw error
     }
   }
 
   /** The missing doorbell gets a moment to arrive. */
   #watchGap(): void {
     if (!this.#state.hasGap) {
-      clearTimeout(this.#gapTimer)
-      this.#gapTimer = undefined
+      // It came, and nothing had to be read.
+      if (this.#gapTimer !== undefined) this.#options.metrics.gapHeals.inc({ cause: 'wait' })
+      this.#forgetGap()
       return
     }
     this.#gapTimer ??= setTimeout(() => {
@@ -213,6 +250,11 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
       if (this.#state.hasGap) this.#fallBehind(this.#healCause)
       this.#pump()
     }, gapWaitMs)
+  }
+
+  #forgetGap(): void {
+    clearTimeout(this.#gapTimer)
+    this.#gapTimer = undefined
   }
 
   #fallBehind(cause: HealCause): void {
@@ -245,4 +287,4 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
   }
 }
 
-const isExpired = ({ expiresAt }: Notification) => expiresAt !== null && expiresAt <= Date.now()
+const isExpired = ({ expiresAt }: Notification, now: number) => expiresAt !== null && expiresAt <= now

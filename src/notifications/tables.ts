@@ -14,6 +14,7 @@ export interface Tables {
   inboxes: {
     user_id: string
     last_created_at: Timestamp
+    previous_created_at: Timestamp | null
     delivered_created_at: Generated<Timestamp>
     state_version: Generated<string>
     last_seq: number

@@ -34,27 +34,31 @@ export interface TailCheckOptions {
 }
 
 export function createTailCheck({ log, intervalMs, logger }: TailCheckOptions): TailCheck {
-  const watched = new Map<string, Set<Watched>>()
-  /** Users still to be looked at in this interval. */
-  let due: string[] = []
-  let slice = 0
+  const watched = new Map<string, { subscriptions: Set<Watched>; slice: Set<string> }>()
+  /** Each user stays in one, so that nobody waits for longer than an interval, whoever comes and goes. */
+  const slices = Array.from({ length: slicesPerInterval }, () => new Set<string>())
+  let round = 0
   const periodic: Periodic = startPeriodic('tail-check', intervalMs / slicesPerInterval, logger, async () => {
-    if (slice === 0) due = [...watched.keys()]
-    const count = Math.ceil(due.length / (slicesPerInterval - slice))
-    slice = (slice + 1) % slicesPerInterval
-    await check(due.splice(0, count))
+    await check([...(slices[round++ % slicesPerInterval] ?? [])])
   })
+
+  function enter(userId: string) {
+    const slice = slices.reduce((least, other) => (other.size < least.size ? other : least))
+    const user = { subscriptions: new Set<Watched>(), slice }
+    slice.add(userId)
+    watched.set(userId, user)
+    return user
+  }
 
   return {
     watch(subscription) {
       const { userId } = subscription
-      const others = watched.get(userId)
-      if (others) others.add(subscription)
-      else watched.set(userId, new Set([subscription]))
+      const { subscriptions, slice } = watched.get(userId) ?? enter(userId)
+      subscriptions.add(subscription)
       return () => {
-        const subscriptions = watched.get(userId)
-        subscriptions?.delete(subscription)
-        if (subscriptions?.size === 0) watched.delete(userId)
+        if (!subscriptions.delete(subscription) || subscriptions.size > 0) return
+        watched.delete(userId)
+        slice.delete(userId)
       }
     },
     checkAll: () => check([...watched.keys()]),
@@ -66,7 +70,10 @@ export function createTailCheck({ log, intervalMs, logger }: TailCheckOptions): 
       const some = userIds.slice(start, start + usersPerQueryMax).filter((userId) => watched.has(userId))
       // As they stand before the query: while it runs they may move on, and its answer must not look like a step back.
       const before = some.flatMap((userId) =>
-        [...(watched.get(userId) ?? [])].map((subscription) => ({ subscription, seq: subscription.seq })),
+        [...(watched.get(userId)?.subscriptions ?? [])].map((subscription) => ({
+          subscription,
+          seq: subscription.seq,
+        })),
       )
       if (before.length === 0) continue
       const { epoch, heads } = await log.heads(some)

@@ -1,9 +1,11 @@
 // A Redis bus for tests, on channels of its own, with what it told its surroundings.
 import { randomUUID } from 'node:crypto'
+import { Redis } from 'ioredis'
 import { type Logger, pino } from 'pino'
+import { expect, onTestFinished, vi } from 'vitest'
 import type { Bus } from '../../src/bus/bus.ts'
 import { createRedisBus } from '../../src/bus/bus-redis.ts'
-import type { Note } from './bus.contract.ts'
+import { type Note, note } from './bus.contract.ts'
 
 interface CapturedLog {
   logger: Logger
@@ -50,6 +52,29 @@ export function connectRedisBus(options: ConnectOptions): ConnectedBus {
 export function captureLog(): CapturedLog {
   const logged: string[] = []
   return { logger: pino({ base: null }, { write: (line) => void logged.push(line) }), logged }
+}
+
+/** Until the bus has connected both ways, what is published may be lost: that is its contract. */
+export async function publishUntilHeard({ bus }: ConnectedBus, heard: string[]): Promise<void> {
+  await vi.waitFor(
+    async () => {
+      await bus.publish([{ userId: 'alice', message: note('again') }])
+      expect(heard).toContain('again')
+    },
+    { timeout: 5_000, interval: 100 },
+  )
+}
+
+/** A client of the test's own. */
+export function adminOf({ url }: { url: string }, options: { enableReadyCheck?: boolean } = {}): Redis {
+  const admin = new Redis(url, options)
+  admin.on('error', () => {})
+  onTestFinished(() => admin.disconnect())
+  return admin
+}
+
+export function count(logged: string[], text: string): number {
+  return logged.filter((line) => line.includes(text)).length
 }
 
 function parseNote(json: unknown): Note | undefined {

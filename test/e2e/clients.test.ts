@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { Server } from '../../src/server.ts'
 import { type Feed, type FeedOptions, type Library, libraries, startFeed } from '../support/clients.ts'
-import { type FleetProxy, startProxy } from '../support/proxy.ts'
+import { startProxy, type TcpProxy } from '../support/proxy.ts'
 import { type Fleet, request, serviceToken, startFleet, tokenFor } from '../support/server.ts'
 
 let fleet: Fleet
@@ -54,7 +54,7 @@ const arrived = (feed: Feed, ...expected: string[]) =>
     interval: 10,
   })
 
-function feedFor(library: Library, userId: string, proxy: FleetProxy, options: Partial<FeedOptions> = {}): Feed {
+function feedFor(library: Library, userId: string, proxy: TcpProxy, options: Partial<FeedOptions> = {}): Feed {
   return startFeed(library, { url: proxy.url, token: () => tokenFor(userId), ...options })
 }
 
@@ -137,7 +137,7 @@ test('autoAck over a WebSocket acknowledges nothing that was written and did not
   await arrived(feed, 'arrives')
   await vi.waitFor(async () => expect((await inboxOf(user)).inbox.undeliveredCount).toBe(0))
 
-  proxy.hold()
+  proxy.impair({ direction: 'toClient', blackhole: true, isOld: true })
   await send(proxy.next, user, 'gets lost')
   await vi.waitFor(() => expect(proxy.held).toContain('gets lost'))
   expect(titles(feed)).toEqual(['arrives'])

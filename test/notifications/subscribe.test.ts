@@ -1,11 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
+import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Bus } from '../../src/bus/bus.ts'
 import { createCursors, notificationCursor } from '../../src/notifications/cursor.ts'
 import type { Doorbell } from '../../src/notifications/doorbell.ts'
 import { rotateEpoch } from '../../src/notifications/epoch.ts'
 import type { StreamKind } from '../../src/notifications/stream-state.ts'
+import { createSubscribe, logReadsInFlightMax } from '../../src/notifications/subscribe.ts'
+import { poolConnectionsMax } from '../../src/postgres.ts'
 import { createSlice, input, isReceived, type Slice, take, takeSeqs } from '../support/slice.ts'
 
 /** What the bus under test does to each doorbell: hands on what this returns. */
@@ -18,6 +21,9 @@ function tampering(bus: Bus<Doorbell>): Bus<Doorbell> {
       bus.publish(batch.flatMap(({ userId, message }) => tamper(message).map((one) => ({ userId, message: one })))),
   }
 }
+
+/** What a connection that is refused fails with. */
+const away = () => Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })
 
 let slice: Slice
 beforeEach(async () => {
@@ -156,11 +162,12 @@ describe('cursors', () => {
       slice.database.kysely,
     )
     await expect(subscribe('notifications', two)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
-    expect(await takeSeqs(await subscribe('notifications', three), 1)).toEqual([4])
+    const [event] = await take(await subscribe('notifications', three), 1)
+    const four = event?.cursor ?? ''
+    expect(event).toMatchObject({ notification: { seq: 4 } })
     await sql`update carillon_state set retained_from = now() + interval '1 hour'`.execute(slice.database.kysely)
     await expect(subscribe('notifications', three)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
-    const head = slice.cursors.encode(userId, (await slice.log.heads([])).epoch, { seq: 4, createdAt: 0 })
-    await (await subscribe('notifications', head)).return()
+    await (await subscribe('notifications', four)).return()
   })
 
   test('the cursor of a notification is the same on a stream and computed from the row', async () => {
@@ -256,23 +263,64 @@ describe('live', () => {
     await expect(pending).rejects.toMatchObject({ code: 'CURSOR_INVALID' })
   })
 
-  test('while the database is away it is held open, and goes on afterwards', async () => {
+  test('the more that come at once wait for their turns, and for no connection', async () => {
+    await send(1)
+    const read = slice.log.read
+    let running = 0
+    let most = 0
+    vi.spyOn(slice.log, 'read').mockImplementation(async (...args) => {
+      most = Math.max(most, ++running)
+      const page = await read(...args)
+      running--
+      return page
+    })
+    const streams = Array.from({ length: 1_000 }, () => subscribe())
+    const outcome = await Promise.race([slice.send('service', input({ userId: 'bob' })), Promise.all(streams)])
+    expect(outcome).toHaveProperty('notification')
+    for (const stream of await Promise.all(streams)) expect(await takeSeqs(stream, 1)).toEqual([1])
+    expect(most).toBe(logReadsInFlightMax)
+    expect(logReadsInFlightMax).toBeLessThan(poolConnectionsMax)
+  })
+
+  test('subscribing while the database is away fails with UNAVAILABLE, and leaves nothing behind', async () => {
+    vi.spyOn(slice.log, 'read').mockRejectedValue(away())
+    await expect(subscribe()).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    const { values } = await slice.metrics.subscriptionsActive.get()
+    expect(values[0]?.value).toBe(0)
+    const heads = vi.spyOn(slice.log, 'heads')
+    await slice.tailCheck.checkAll()
+    expect(heads).not.toHaveBeenCalled()
+  })
+
+  test('while the database is away a running one is held open, and goes on afterwards', async () => {
     const stream = await subscribe()
     await send(1)
     await takeSeqs(stream, 1)
     tamper = () => []
     await send(2)
     const read = slice.log.read
-    const failing = vi
-      .spyOn(slice.log, 'read')
-      .mockImplementation(() =>
-        Promise.reject(Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })),
-      )
+    const failing = vi.spyOn(slice.log, 'read').mockImplementation(() => Promise.reject(away()))
     const seqs = takeSeqs(stream, 2)
     await slice.tailCheck.checkAll()
     await vi.waitFor(() => expect(failing.mock.calls.length).toBeGreaterThan(2))
     failing.mockImplementation(read)
     expect(await seqs).toEqual([2, 3])
+  })
+
+  test('however many could not read their logs, one line a minute says so', async () => {
+    const lines: string[] = []
+    const logger = pino({}, { write: (line) => void lines.push(line) })
+    const subscribe = createSubscribe({ ...slice, clock: Date, logger })
+    const streams = await Promise.all(
+      Array.from({ length: 20 }, () => subscribe(userId, { kind: 'notifications', after: null, resumeAfter: null })),
+    )
+    const failing = vi.spyOn(slice.log, 'read').mockRejectedValue(away())
+    const pending = streams.map((stream) => stream.next())
+    for (const stream of streams) stream.distrust()
+    await vi.waitFor(() => expect(failing.mock.calls.length).toBeGreaterThan(40))
+    for (const stream of streams) await stream.return()
+    await Promise.all(pending)
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ reason: away().message, times: 1 }])
   })
 })
 

@@ -1,13 +1,15 @@
-// A gap that opens while the log is being read is healed after gapWaitMs, not by the tail check seconds later.
-import { pino } from 'pino'
-import { expect, test, vi } from 'vitest'
+// A subscription over a log that answers when it is told to: what happens while it reads, waits for its turn, or fails.
+import { afterEach, expect, test, vi } from 'vitest'
 import { createMetrics } from '../../src/metrics.ts'
 import { createCursors } from '../../src/notifications/cursor.ts'
 import type { Doorbell } from '../../src/notifications/doorbell.ts'
 import type { InboxEvent } from '../../src/notifications/events.ts'
 import type { Log, LogPage } from '../../src/notifications/log.ts'
 import type { InboxState, Notification } from '../../src/notifications/notification.ts'
-import { mailboxDoorbellsMax, Subscription } from '../../src/notifications/subscription.ts'
+import { mailboxDoorbellsMax, readRetryMinMs, Subscription } from '../../src/notifications/subscription.ts'
+import { createTurns } from '../../src/notifications/turns.ts'
+
+afterEach(() => void vi.useRealTimers())
 
 const epoch = '0123456789abcdef'
 const inboxAt = (seq: number): InboxState => ({
@@ -38,7 +40,10 @@ const nth = (seq: number): Notification => ({
   archivedAt: null,
   epoch,
 })
-const bell = (seq: number): Doorbell => ({ inbox: inboxAt(seq), news: { kind: 'received', notifications: [nth(seq)] } })
+const bell = (seq: number): Doorbell => ({
+  inbox: { ...inboxAt(seq), createdAtBefore: seq === 1 ? null : 999 + seq },
+  news: { kind: 'received', notifications: [nth(seq)] },
+})
 
 /** A log whose reads take their snapshot at once and answer when told. */
 function slowLog() {
@@ -53,6 +58,7 @@ function slowLog() {
         notifications: Array.from({ length: upTo - from }, (_, i) => nth(from + i + 1)),
         upTo: { seq: upTo, createdAt: 1000 + upTo },
         isComplete: upTo === head,
+        isSameLog: true,
         isNextThere: true,
       }
       return new Promise((resolve) => waiting.push(() => resolve(page)))
@@ -69,15 +75,17 @@ function slowLog() {
   }
 }
 
-function subscribe(log: Log) {
+function subscribe(log: Log, turns = createTurns(1), onReadFailed: (error: unknown) => void = () => {}) {
   const subscription = new Subscription({
     userId: 'u',
     kind: 'notifications',
     after: null,
     log,
+    turns,
     cursors: createCursors(Buffer.alloc(32)),
+    clock: Date,
     metrics: createMetrics(),
-    logger: pino({ level: 'silent' }),
+    onReadFailed,
   })
   const seqs: number[] = []
   const consume = async () => {
@@ -92,6 +100,7 @@ test('a doorbell that came early during a read opens a gap', async () => {
   const { subscription, seqs, consume } = subscribe(log)
   commit(1)
   const started = subscription.start()
+  await vi.waitFor(() => expect(waiting.length).toBe(1))
   // Two more commits after the snapshot; the first one's doorbell is lost.
   commit(3)
   subscription.ring(bell(3))
@@ -108,6 +117,7 @@ test('what overflowed during a read is read', async () => {
   const { log, waiting, answer, commit } = slowLog()
   const { subscription, seqs, consume } = subscribe(log)
   const started = subscription.start()
+  await vi.waitFor(() => expect(waiting.length).toBe(1))
   const last = mailboxDoorbellsMax + 1
   commit(last)
   for (let seq = 1; seq <= last; seq++) subscription.ring(bell(seq))
@@ -120,4 +130,106 @@ test('what overflowed during a read is read', async () => {
   }
   await vi.waitFor(() => expect(seqs.length).toBe(last), 1000)
   await subscription.return()
+})
+
+test('reads in its turn, a page a turn', async () => {
+  const turns = createTurns(1)
+  const { log, waiting, answer, commit } = slowLog()
+  commit(150)
+  const first = subscribe(log, turns)
+  const second = subscribe(log, turns)
+  const started = [first.subscription.start(), second.subscription.start()]
+  await vi.waitFor(() => expect(waiting.length).toBe(1))
+  void first.consume()
+  void second.consume()
+  // The first has another page to read, and waits behind the second.
+  for (const pages of [
+    [100, 0],
+    [100, 100],
+    [150, 100],
+    [150, 150],
+  ]) {
+    answer()
+    await vi.waitFor(() => expect([first.seqs.length, second.seqs.length]).toEqual(pages))
+    expect(waiting.length).toBeLessThanOrEqual(1)
+  }
+  await Promise.all(started)
+  await first.subscription.return()
+  await second.subscription.return()
+})
+
+test('reads nothing where it ended while it waited for its turn', async () => {
+  const turns = createTurns(1)
+  const { log, waiting, answer } = slowLog()
+  const read = vi.spyOn(log, 'read')
+  const [first, second, third] = [1, 2, 3].map(() => subscribe(log, turns).subscription)
+  const starts = [first, second, third].map((subscription) => subscription?.start())
+  await second?.return()
+  await starts[1]
+  expect(read).toHaveBeenCalledTimes(1)
+  answer()
+  await starts[0]
+  await vi.waitFor(() => expect(waiting.length).toBe(1))
+  answer()
+  await starts[2]
+  expect(read).toHaveBeenCalledTimes(2)
+})
+
+test('reads nothing where it ends just as its turn comes, and leaves it to the next', async () => {
+  const turns = createTurns(1)
+  const { log } = slowLog()
+  const read = vi.spyOn(log, 'read')
+  const { subscription } = subscribe(log, turns)
+  await turns.wait().hasCome
+  const started = subscription.start()
+  const next = turns.wait()
+  turns.end()
+  void subscription.return()
+  await started
+  expect(read).not.toHaveBeenCalled()
+  expect(await next.hasCome).toBe(true)
+})
+
+test('holds its turn until its read is over, though it has ended', async () => {
+  const turns = createTurns(1)
+  const { log, answer } = slowLog()
+  const read = vi.spyOn(log, 'read')
+  const [first, second] = [1, 2].map(() => subscribe(log, turns).subscription)
+  const starts = [first, second].map((subscription) => subscription?.start())
+  await vi.waitFor(() => expect(read).toHaveBeenCalledTimes(1))
+  await first?.return()
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(read).toHaveBeenCalledTimes(1)
+  answer()
+  await vi.waitFor(() => expect(read).toHaveBeenCalledTimes(2))
+  answer()
+  await Promise.all(starts)
+})
+
+test('many that could not read their logs do not try again at one moment', async () => {
+  vi.useFakeTimers()
+  const turns = createTurns(1)
+  const onReadFailed = vi.fn()
+  const failure = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })
+  const triedAt: number[] = []
+  const subscriptions = Array.from({ length: 100 }, () => {
+    const { log } = slowLog()
+    log.read = () => {
+      triedAt.push(Date.now())
+      return Promise.reject(failure)
+    }
+    const { subscription, consume } = subscribe(log, turns, onReadFailed)
+    void consume()
+    return subscription
+  })
+  await vi.advanceTimersByTimeAsync(0)
+  // One at a time, and none keeps the others waiting while it waits to try again.
+  expect(onReadFailed.mock.calls).toEqual(subscriptions.map(() => [failure]))
+  const failedAt = Date.now()
+  await vi.advanceTimersByTimeAsync(readRetryMinMs)
+  const delays = triedAt.slice(100, 200).map((at) => at - failedAt)
+  expect(delays.length).toBe(100)
+  expect(Math.min(...delays)).toBeGreaterThanOrEqual(readRetryMinMs / 2)
+  expect(new Set(delays).size).toBeGreaterThan(25)
+  for (const subscription of subscriptions) await subscription.return()
 })

@@ -1,7 +1,7 @@
 // The program as it is installed: compiled, and started as a process of its own in a folder of its own.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, chown, mkdtemp, readFile, rm, symlink } from 'node:fs/promises'
+import { chmod, chown, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -12,7 +12,15 @@ export interface Built extends AsyncDisposable {
   main: string
 }
 
-export async function build(): Promise<Built> {
+/** A defect to plant in the compiled program, so that a test can show that it would notice. */
+export interface Sabotage {
+  /** Of the compiled program, such as `bus/probe.js`. */
+  file: string
+  find: string
+  replace: string
+}
+
+export async function build(sabotage: readonly Sabotage[] = []): Promise<Built> {
   const folder = await mkdtemp(join(tmpdir(), 'carillon-test-built-'))
   // Other users run it too.
   await chmod(folder, 0o755)
@@ -24,6 +32,15 @@ export async function build(): Promise<Built> {
   )
   // It writes the program even where types don't fit; the type check tells about those.
   await once(compiling, 'close')
+  for (const { file, find, replace } of sabotage) {
+    const path = join(folder, 'dist', file)
+    const text = await readFile(path, 'utf8')
+    if (text.split(find).length !== 2) throw new Error(`${file} does not have this once: ${find}`)
+    await writeFile(
+      path,
+      text.replace(find, () => replace),
+    )
+  }
   for (const name of ['node_modules', 'migrations', 'schema', 'package.json']) {
     await symlink(join(root, name), join(folder, name))
   }
@@ -44,7 +61,7 @@ export interface Running {
 
 /** Runs it with nothing but these variables set, in a terminal of nobody. */
 export function run(
-  built: Built,
+  built: Pick<Built, 'main'>,
   args: string[],
   { cwd, env = {}, uid }: { cwd: string; env?: Record<string, string>; uid?: number | undefined },
 ): Running {

@@ -39,7 +39,7 @@ export async function startGraphql(overrides: Partial<HttpServerOptions> = {}) {
   const destination: DestinationStream = { write: (line: string) => void log.push(JSON.parse(line)) }
   const logger = pino({ level: 'debug' }, destination)
   const metrics = recordMetrics()
-  const health = startHealth({ database: { query: () => Promise.resolve([]) }, logger, checkMs: 20 })
+  const health = startHealth({ clock: { adjust: () => Promise.resolve() }, logger, checkMs: 20 })
   const server = createHttpServer({
     host: '127.0.0.1',
     port: 0,
@@ -205,7 +205,7 @@ function createResolvers(control: Control, sources: TestSource[]): Resolvers {
 function recordMetrics() {
   const open = { websocket: 0, sse: 0 }
   const rejected: Rejection[] = []
-  const delivered: { transport: Transport; latencySeconds: number | null }[] = []
+  const delivered: { transport: Transport; acceptedAt: number | null }[] = []
   const failed: Transport[] = []
   const slow: Transport[] = []
   return {
@@ -217,8 +217,7 @@ function recordMetrics() {
     opened: (transport: Transport) => void open[transport]++,
     closed: (transport: Transport) => void open[transport]--,
     rejected: (reason: Rejection) => void rejected.push(reason),
-    delivered: (transport: Transport, latencySeconds: number | null) =>
-      void delivered.push({ transport, latencySeconds }),
+    delivered: (transport: Transport, acceptedAt: number | null) => void delivered.push({ transport, acceptedAt }),
     failed: (transport: Transport) => void failed.push(transport),
     slowConsumer: (transport: Transport) => void slow.push(transport),
   }

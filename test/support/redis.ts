@@ -12,6 +12,8 @@ import { requireProgram } from './programs.ts'
 
 const startTimeoutMs = 10_000
 const stopTimeoutMs = 5_000
+/** Below the range that outgoing connections take theirs from, so that it is free again after a kill. */
+const freePorts = { min: 20_000, max: 32_767 }
 
 export async function startTestRedis(): Promise<TestServer> {
   const url = process.env.TEST_REDIS_URL
@@ -25,6 +27,8 @@ export interface OwnRedis extends TestServer {
   readonly pid: number
   /** Ends it; connections break. Does nothing where it is stopped already. */
   stop(): Promise<void>
+  /** Ends it without a goodbye. */
+  kill(): Promise<void>
   /** Stops it and starts it on the same port. */
   restart(): Promise<void>
   /** Freezes the process: connections stay open, and nothing answers. */
@@ -46,6 +50,7 @@ export async function startRedis({ settings = [] }: { settings?: string[] } = {}
       return server.pid ?? 0
     },
     stop: () => stop(server),
+    kill: () => stop(server, 'SIGKILL'),
     async restart() {
       await stop(server)
       server = await start()
@@ -87,11 +92,11 @@ function endWithThisProcess(server: ChildProcess, pid: number): void {
   server.once('exit', () => guard.kill('SIGKILL'))
 }
 
-async function stop(server: ChildProcess): Promise<void> {
+async function stop(server: ChildProcess, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
   if (server.exitCode !== null || server.signalCode !== null) return
   const exited = once(server, 'exit')
   server.kill('SIGCONT')
-  server.kill('SIGTERM')
+  server.kill(signal)
   const timer = setTimeout(() => server.kill('SIGKILL'), stopTimeoutMs)
   await exited
   clearTimeout(timer)
@@ -112,12 +117,14 @@ async function answers(port: number): Promise<boolean> {
   }
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no free port')
-  return address.port
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  for (;;) {
+    const port = freePorts.min + Math.floor(Math.random() * (freePorts.max - freePorts.min))
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false))
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
+    })
+    if (isFree) return port
+  }
 }

@@ -57,8 +57,8 @@ export async function startFleet({ instances = 1, env = {}, logLevel = 'silent' 
   return { servers, url: servers[0]?.url ?? '', test, start, [Symbol.asyncDispose]: () => releases.run() }
 }
 
-/** A token for a user, or with scopes for a service. */
-export function tokenFor(sub: string, scopes: string[] = [], ttlSeconds = 3600): Promise<string> {
+/** A token for a user, or with scopes for a service. It outlasts the longest test, which runs for hours. */
+export function tokenFor(sub: string, scopes: string[] = [], ttlSeconds = 24 * 3600): Promise<string> {
   return signToken({ secret: jwtSecret, sub, scopes, ttlSeconds })
 }
 

@@ -2,6 +2,7 @@
 import { pino } from 'pino'
 import type { Bus } from '../../src/bus/bus.ts'
 import { createMemoryBus } from '../../src/bus/bus-memory.ts'
+import { createClock } from '../../src/clock.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import { createAcknowledge } from '../../src/notifications/acknowledge.ts'
 import { createAppend } from '../../src/notifications/append.ts'
@@ -24,11 +25,13 @@ export interface SliceOptions {
   /** Puts itself between the slice and its bus. */
   wrapBus?: (bus: Bus<Doorbell>) => Bus<Doorbell>
   tailCheckMs?: number
+  /** What the process takes for the time. Default: what it is. */
+  processTime?: () => number
 }
 
 export type Slice = Awaited<ReturnType<typeof createSlice>>
 
-export async function createSlice({ wrapBus = (bus) => bus, tailCheckMs = 60_000 }: SliceOptions = {}) {
+export async function createSlice({ wrapBus = (bus) => bus, tailCheckMs = 60_000, processTime }: SliceOptions = {}) {
   const releases = createReleases()
   const test = await createTestDatabase()
   releases.push(() => test[Symbol.asyncDispose]())
@@ -36,6 +39,8 @@ export async function createSlice({ wrapBus = (bus) => bus, tailCheckMs = 60_000
   const logger = pino({ level: 'silent' })
   const metrics = createMetrics()
   const bus = wrapBus(createMemoryBus<Doorbell>({ logger }))
+  const clock = createClock(() => database.askTime(), processTime)
+  await clock.adjust()
   const append = createAppend(database)
   const log = createLog(database, retentionMs)
   const cursors = createCursors(await readCursorKey(database))
@@ -55,10 +60,10 @@ export async function createSlice({ wrapBus = (bus) => bus, tailCheckMs = 60_000
     cursors,
     tailCheck,
     logger,
-    ...createSend({ append, bus, metrics, onUnexpected }),
+    ...createSend({ append, bus, clock, metrics, onUnexpected }),
     acknowledge: createAcknowledge({ database, bus, retentionMs }),
     retract: createRetract({ database, bus, retentionMs }),
-    subscribe: createSubscribe({ log, bus, tailCheck, cursors, metrics, logger }),
+    subscribe: createSubscribe({ log, bus, tailCheck, cursors, clock, metrics, logger }),
     [Symbol.asyncDispose]: () => releases.run(),
   }
 }
