@@ -21,7 +21,10 @@ export class RawSocket {
   constructor(url: string, options: WebSocket.ClientOptions = {}, protocols: string[] = [protocol]) {
     this.webSocket = new WebSocket(url, protocols, options)
     this.closed = new Promise((resolve) => {
-      this.webSocket.on('close', (code, reason) => resolve({ code, reason: String(reason) }))
+      this.webSocket.on('close', (code, reason) => {
+        resolve({ code, reason: String(reason) })
+        this.#wake()
+      })
     })
     this.webSocket.on('error', () => this.#wake())
     this.webSocket.on('message', (data) => {
@@ -62,7 +65,6 @@ export class RawSocket {
       if (this.webSocket.readyState === WebSocket.CLOSED) throw new Error(`closed before ${type}`)
       await new Promise<void>((resolve) => {
         this.#wake = resolve
-        this.webSocket.once('close', resolve)
       })
     }
   }
