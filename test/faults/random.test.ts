@@ -8,8 +8,8 @@ import type { Instance } from './support/instance.ts'
 import { figure } from './support/scale.ts'
 import { flawless, quantile, Workload } from './support/workload.ts'
 
-const minutes = Number(process.env.CARILLON_FAULTS_MINUTES ?? 0.15)
-const seed = Number(process.env.CARILLON_FAULTS_SEED ?? Math.floor(Math.random() * 1e9))
+const minutes = Number(process.env.FAULTS_MINUTES ?? 0.15)
+const seed = Number(process.env.FAULTS_SEED ?? Math.floor(Math.random() * 1e9))
 const isLong = minutes >= 5
 const users = 20
 const readersPerUser = 3

@@ -17,9 +17,9 @@ const child = spawn(process.execPath, [vitest, 'run', '--project', 'faults', ...
   stdio: 'inherit',
   env: {
     ...process.env,
-    CARILLON_FAULTS: 'whole',
-    ...(minutes && { CARILLON_FAULTS_MINUTES: minutes }),
-    ...(seed && { CARILLON_FAULTS_SEED: seed }),
+    FAULTS: 'whole',
+    ...(minutes && { FAULTS_MINUTES: minutes }),
+    ...(seed && { FAULTS_SEED: seed }),
   },
 })
 child.on('close', (status) => {

@@ -1,6 +1,6 @@
 // How large a case is. `npm test` runs each in its short form; `npm run faults` in the whole one.
 
-const isWhole = process.env.CARILLON_FAULTS === 'whole'
+const isWhole = process.env.FAULTS === 'whole'
 
 export function sized<Size>(short: Size, whole: Size): Size {
   return isWhole ? whole : short
