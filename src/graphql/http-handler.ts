@@ -1,5 +1,5 @@
-// Requests to /graphql: who asks, from where and how much, before Yoga (yoga.ts) looks at what; and whether the answer is
-// a page, a result or a stream of events (sse.ts).
+// Requests to /graphql: who asks, from where and how much, before anything looks at what (plain-post.ts, and yoga.ts for
+// all that is not plain); and whether the answer is a page, a result or a stream of events (sse.ts).
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type Auth, bearerToken, type Viewer } from '../auth.ts'
@@ -11,6 +11,7 @@ import type { Logger } from '../logger.ts'
 import { formatError } from './errors.ts'
 import { createGraphiql } from './graphiql.ts'
 import type { Operations } from './operations.ts'
+import { createAnswerPlainPost } from './plain-post.ts'
 import type { ServeEvents } from './sse.ts'
 import { createGraphqlHttp, type Exchange } from './yoga.ts'
 
@@ -30,6 +31,7 @@ const requestIdPattern = /^[\w.:-]{1,64}$/
 export function createGraphqlHandler(options: GraphqlHandlerOptions) {
   const { operations, serveEvents, auth, logger, allowedOrigins, maxBodyBytes } = options
   const yoga = createGraphqlHttp(operations)
+  const answerPlainPost = createAnswerPlainPost(operations)
   const graphiql = createGraphiql()
 
   return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
@@ -58,6 +60,8 @@ export function createGraphqlHandler(options: GraphqlHandlerOptions) {
         resumeAfter: headerOf(request, 'last-event-id'),
       },
     }
+    const plain = await answerPlainPost(request, body, exchange.context)
+    if (plain) return sendText(response, 200, { 'content-type': plain.contentType }, JSON.stringify(plain.result))
     const answer = await yoga.handleRequest(
       new yoga.fetchAPI.Request(`http://localhost${request.url}`, {
         method: request.method ?? 'GET',
@@ -105,7 +109,11 @@ async function send(answer: Response, response: ServerResponse): Promise<void> {
   const text = await answer.text()
   if (text === '')
     return refuse(response, { status, code: 'BAD_USER_INPUT', message: emptyAnswers[status] ?? 'bad request' })
-  response.writeHead(status, { ...Object.fromEntries(headers), 'content-length': Buffer.byteLength(text) })
+  sendText(response, status, Object.fromEntries(headers), text)
+}
+
+function sendText(response: ServerResponse, status: number, headers: Record<string, string>, text: string): void {
+  response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(text) })
   response.end(text)
 }
 

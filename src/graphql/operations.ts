@@ -48,6 +48,8 @@ export interface Operation extends ExecutionArgs {
 }
 
 export interface Operations {
+  /** Whether this document is remembered as valid. */
+  isKnown(query: string): boolean
   /** The operation, or why there is none. Errors are formatted. */
   prepare(params: OperationParams, context: Context): Operation | readonly GraphQLError[]
   /** Runs a query or a mutation. Never rejects; errors are formatted. */
@@ -110,6 +112,7 @@ export function createOperations({ schema, introspection, rules = [], tokensMax 
   }
 
   return {
+    isKnown: (query) => valid.has(query),
     prepare({ query, operationName, variables }, contextValue) {
       const { requestId, logger } = contextValue
       try {
