@@ -1,20 +1,29 @@
 // One WebSocket: writes with back pressure, closes once, sends nothing after its token expired, and notices a peer that
 // is gone (no pong) or that does not read (no progress). The protocol on top of it is graphql/websocket.ts.
+// What is pushed goes to the stream below `ws`, all of one turn in one write (text-frames.ts): without compression `ws`
+// writes each of its own frames at once too, so that whole frames follow each other.
+import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import { type Confirmations, createConfirmations } from './confirmations.ts'
 import type { Connection } from './connections.ts'
 import type { Deadlines } from './deadlines.ts'
 import type { Beating } from './heartbeat.ts'
+import { textFrames } from './text-frames.ts'
 import type { TransportMetrics } from './transport-metrics.ts'
 
 /** A reader that takes nothing for so long is gone or hopeless; what it misses waits in the log. */
 export const slowReaderCloseMs = 30_000
+/** The operating system holds what a reader has not read yet: it gets that much longer for it, up to the maximum. */
+const slowestCharactersPerMs = 0.5
+const slowReaderMoreMsMax = 120_000
 /** A pong behind less than that is back in time from the slowest reader; behind more it may take `slowReaderCloseMs`. */
 const slowCharactersMin = 4 * 1024
 /** How long the closing handshake may take. */
 const closeMsMax = 5_000
 /** Above this nothing more is read from a peer until it has taken its answers. */
 const bufferedBytesMax = 1024 * 1024
+/** What is pushed stops above this until the operating system has taken it: a large write, and little for a slow reader. */
+const roomBytes = 64 * 1024
 /** Queries and mutations of one socket at a time. Above it the next ones wait in its buffers, and the peer with them. */
 const operationsInFlightMax = 256
 
@@ -24,6 +33,9 @@ export const closeCodes = {
   badRequest: 4400,
   forbidden: 4403,
 } as const
+
+/** Of a position among all that was written, which a ping of ours carries and its pong brings back. */
+const positionBytes = 6
 
 interface Options {
   deadlines: Deadlines
@@ -35,12 +47,17 @@ export class WebSocketConnection implements Connection, Beating {
   readonly transport = 'websocket'
   readonly confirmations: Confirmations
   readonly #socket: WebSocket
+  readonly #stream: Duplex
   readonly #options: Options
   #expiresAt = Number.POSITIVE_INFINITY
   #cancelExpiry: (() => void) | undefined
   #pendingWrites = 0
   /** Since when the oldest pending write has made no progress. */
   #stalledSince = 0
+  /** Pushed in this turn. */
+  #pushed: { text: string; onWritten: () => void }[] = []
+  #pushedCharacters = 0
+  #waitingForRoom: (() => void)[] = []
   #operationsInFlight = 0
   /** Since when a ping has waited for its answer; undefined while none does. */
   #pingedAt: number | undefined
@@ -55,13 +72,15 @@ export class WebSocketConnection implements Connection, Beating {
   /** Called once, as soon as either side closes: whatever feeds the connection must end without waiting for the other. */
   onClosing: (code: number, reason: string) => void = () => {}
 
-  constructor(socket: WebSocket, options: Options) {
+  /** `stream` is the one below the socket. */
+  constructor(socket: WebSocket, stream: Duplex, options: Options) {
     this.#socket = socket
+    this.#stream = stream
     this.#options = options
     this.confirmations = createConfirmations((payload) => this.#ping(payload))
     socket.on('pong', (payload) => {
       this.#pingedAt = undefined
-      this.#read = this.#writtenAtPing
+      if (payload.length === positionBytes) this.#read = Math.max(this.#read, payload.readUIntBE(0, positionBytes))
       this.confirmations.pong(payload)
     })
     // Whatever it says is a sign of life, while its pong waits behind what it has not read yet.
@@ -87,22 +106,41 @@ export class WebSocketConnection implements Connection, Beating {
   send(text: string): Promise<void> {
     if (Date.now() >= this.#expiresAt) this.#expire()
     if (!this.isOpen) return Promise.resolve()
-    this.#written += text.length
-    if (this.#pendingWrites++ === 0) this.#stalledSince = performance.now()
+    this.#flush()
+    this.#writeBegins(text.length)
     return new Promise((resolve) => {
       this.#socket.send(text, (error) => {
-        this.#pendingWrites -= 1
-        this.#stalledSince = performance.now()
-        if (error) this.isBroken = true
-        this.#regulateReading()
+        this.#writeEnds(error)
         resolve()
       })
       this.#regulateReading()
     })
   }
 
+  /**
+   * As `send`, for many: those of one turn go in one write. `onWritten` is called where `send` would resolve, in order, and
+   * not at all for what is not sent.
+   */
+  push(text: string, onWritten: () => void): void {
+    if (Date.now() >= this.#expiresAt) this.#expire()
+    if (!this.isOpen) return
+    this.#pushedCharacters += text.length
+    if (this.#pushed.push({ text, onWritten }) === 1) queueMicrotask(() => this.#flush())
+  }
+
+  /** Whether more may be pushed; never again once it closes. */
+  get hasRoom(): boolean {
+    return this.isOpen && this.#pushedCharacters + this.#socket.bufferedAmount < roomBytes
+  }
+
+  /** Calls back once, as soon as there is room; never where it closes before that. */
+  whenRoom(callback: () => void): void {
+    this.#waitingForRoom.push(callback)
+  }
+
   /** The first call counts. */
   close(code: number, reason: string): void {
+    this.#flush()
     if (!this.#closing(code, reason)) return
     this.#socket.close(code, reason)
     // A peer that was held back must be read again, or its half of the closing handshake is never seen.
@@ -141,12 +179,13 @@ export class WebSocketConnection implements Connection, Beating {
     } else if (this.#pingedAt === undefined || this.#socket.isPaused) {
       this.#pingedAt = now
       this.#writtenAtPing = this.#written
-      this.#ping(Buffer.alloc(0))
-    } else if (this.#writtenAtPing - this.#read < slowCharactersMin) {
-      this.terminate()
-    } else if (now - this.#pingedAt >= slowReaderMs) {
+      this.#ping(positionOf(this.#written))
+    } else {
+      const unread = this.#writtenAtPing - this.#read
+      const moreMs = Math.min(unread / slowestCharactersPerMs, slowReaderMoreMsMax)
+      if (unread < slowCharactersMin) this.terminate()
       // The operating system has taken it all, and the reader has not.
-      this.#giveUp()
+      else if (now - this.#pingedAt >= slowReaderMs + moreMs) this.#giveUp()
     }
   }
 
@@ -167,7 +206,36 @@ export class WebSocketConnection implements Connection, Beating {
     this.close(closeCodes.forbidden, 'Forbidden')
   }
 
+  #flush(): void {
+    const pushed = this.#pushed
+    if (pushed.length === 0) return
+    this.#pushed = []
+    const characters = this.#pushedCharacters
+    this.#pushedCharacters = 0
+    if (!this.isOpen) return
+    this.#writeBegins(characters)
+    this.#stream.write(textFrames(pushed), (error) => {
+      this.#writeEnds(error)
+      for (const { onWritten } of pushed) onWritten()
+    })
+    this.#regulateReading()
+  }
+
+  #writeBegins(characters: number): void {
+    this.#written += characters
+    if (this.#pendingWrites++ === 0) this.#stalledSince = performance.now()
+  }
+
+  #writeEnds(error: Error | null | undefined): void {
+    this.#pendingWrites -= 1
+    this.#stalledSince = performance.now()
+    if (error) this.isBroken = true
+    this.#regulateReading()
+    if (this.hasRoom) for (const callback of this.#waitingForRoom.splice(0)) callback()
+  }
+
   #ping(payload: Buffer): void {
+    this.#flush()
     // Fails only where the socket does, which its `close` event tells.
     if (this.isOpen) this.#socket.ping(payload, false, () => {})
   }
@@ -184,4 +252,10 @@ export class WebSocketConnection implements Connection, Beating {
       this.#socket.resume()
     }
   }
+}
+
+function positionOf(characters: number): Buffer {
+  const payload = Buffer.alloc(positionBytes)
+  payload.writeUIntBE(characters, 0, positionBytes)
+  return payload
 }

@@ -2,14 +2,12 @@
 // format the errors. Next: subscribe-operation.ts for subscriptions.
 import {
   type DocumentNode,
-  type ExecutionArgs,
   type ExecutionResult,
   execute,
   GraphQLError,
   type GraphQLSchema,
   getOperationAST,
   NoSchemaIntrospectionCustomRule,
-  type OperationTypeNode,
   parse,
   specifiedRules,
   type ValidationRule,
@@ -18,6 +16,8 @@ import {
 import { CarillonError } from '../errors.ts'
 import type { Context } from './context.ts'
 import { formatError, withCode } from './errors.ts'
+import type { Operation } from './operation.ts'
+import { createFindRender, type Render } from './render.ts'
 import { type ResultStream, subscribeToSource } from './subscribe-operation.ts'
 
 /** Validating costs about 260 µs. Applications send a few dozen documents; the rest is for those who inline values. */
@@ -41,12 +41,6 @@ export interface OperationParams {
   variables?: Record<string, unknown> | null | undefined
 }
 
-/** A valid document with one of its operations picked. */
-export interface Operation extends ExecutionArgs {
-  type: OperationTypeNode
-  contextValue: Context
-}
-
 export interface Operations {
   /** Whether this document is remembered as valid. */
   isKnown(query: string): boolean
@@ -62,6 +56,7 @@ export function createOperations({ schema, introspection, rules = [], tokensMax 
   const allRules = [...specifiedRules, ...(introspection ? [] : [NoSchemaIntrospectionCustomRule]), ...rules]
   const parseOptions = tokensMax === undefined ? {} : { maxTokens: tokensMax }
   const valid = new Map<string, DocumentNode>()
+  const findRender = createFindRender()
 
   /** Only valid documents are remembered: a stranger's invalid ones would push them out. */
   function documentOf(query: string): DocumentNode | readonly GraphQLError[] {
@@ -141,10 +136,32 @@ export function createOperations({ schema, introspection, rules = [], tokensMax 
         return { errors: [formatError(error, requestId, logger)] }
       }
     },
-    subscribe: (operation) =>
-      subscribeToSource(operation, async (rootValue) =>
-        formatResult(await execute({ ...operation, rootValue }), operation.contextValue),
-      ),
+    subscribe(operation) {
+      const { contextValue } = operation
+      const executeEvent = (rootValue: unknown) => execute({ ...operation, rootValue })
+      const render = findRender(operation)
+      return subscribeToSource(
+        operation,
+        async (event) => formatResult(await executeEvent(event), contextValue),
+        render && ((event) => renderOr(render, event, contextValue, executeEvent)),
+      )
+    },
+  }
+}
+
+/** What can't be rendered is executed, so that the client is told which of its fields failed. */
+function renderOr(
+  render: Render,
+  event: unknown,
+  context: Context,
+  executeEvent: (event: unknown) => ReturnType<typeof execute>,
+): string {
+  try {
+    return render(event, context)
+  } catch {
+    const result = executeEvent(event)
+    if (result instanceof Promise) throw new TypeError('a field that needs only its parent was not there at once')
+    return JSON.stringify(formatResult(result, context))
   }
 }
 

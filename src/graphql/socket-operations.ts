@@ -7,7 +7,9 @@ import type { Logger } from '../logger.ts'
 import type { Context } from './context.ts'
 import { failed, written } from './delivered.ts'
 import { formatError, mayPass } from './errors.ts'
-import type { Operation, Operations } from './operations.ts'
+import type { Operation } from './operation.ts'
+import type { Operations } from './operations.ts'
+import { createResultSink } from './push-results.ts'
 import { type ResultStream, type StreamedResult, sourceEvent } from './subscribe-operation.ts'
 
 /** What a socket's operations share. */
@@ -85,7 +87,7 @@ export function createSocketOperations(operations: Operations, metrics: Transpor
     return deliver(stream, operation)
   }
 
-  /** graphql-ws asks for the next result when it has written the one before. */
+  /** graphql-ws asks for the next result when it has written the one before; where results are pushed, only once. */
   function deliver(stream: ResultStream, operation: SocketOperation) {
     const { observer } = stream
     const { connection } = operation.socket
@@ -107,6 +109,10 @@ export function createSocketOperations(operations: Operations, metrics: Transpor
           settleSent()
           // What is sent now goes nowhere, at once: without an end this loop would never let go.
           if (!connection.isOpen) return stream.return()
+          if (stream.pushTo) {
+            await stream.pushTo(createResultSink(connection, operation.id, observer, metrics))
+            return operation.isSuperseded ? never() : { done: true, value: undefined }
+          }
           const next = await stream.next()
           if (operation.isSuperseded) return never()
           sent = next.value

@@ -12,7 +12,8 @@ import type { TransportMetrics } from '../connections/transport-metrics.ts'
 import type { Logger } from '../logger.ts'
 import { cursorOf, failed, written } from './delivered.ts'
 import { formatError, mayPass } from './errors.ts'
-import type { Operation, Operations } from './operations.ts'
+import type { Operation } from './operation.ts'
+import type { Operations } from './operations.ts'
 import { type ResultStream, type StreamedResult, sourceEvent } from './subscribe-operation.ts'
 
 export interface SseOptions {

@@ -16,7 +16,24 @@ export interface SourceObserver {
   confirmed?(event: unknown): void
   /** Whether `confirmed` is to be called, at the price of a ping. */
   wantsConfirmation?: boolean
+  /**
+   * Instead of `next()`: hands each event to the sink as soon as there is one and the sink has room. Resolves when the
+   * source has ended, and rejects with what it failed with.
+   */
+  pushTo?(sink: Sink): Promise<void>
 }
+
+/** Where events go without being asked for one by one. */
+export interface Sink<Arguments extends unknown[] = [event: unknown]> {
+  readonly hasRoom: boolean
+  /** Calls back once, as soon as there is room again; never where there will be none. */
+  whenRoom(callback: () => void): void
+  /** Must not throw. */
+  take(...taken: Arguments): void
+}
+
+/** Takes results as JSON, with the events that they were made from. */
+export type ResultSink = Sink<[json: string, event: unknown]>
 
 /** Under this key a result carries the event that it was made from. */
 export const sourceEvent: unique symbol = Symbol('source event')
@@ -32,16 +49,23 @@ export interface StreamedResult extends ExecutionResult {
  */
 export interface ResultStream extends AsyncIterableIterator<StreamedResult, undefined> {
   readonly observer: SourceObserver
+  /** Instead of `next()`, where the source and the selection allow it. */
+  pushTo?(sink: ResultSink): Promise<void>
   return(): Promise<IteratorResult<StreamedResult, undefined>>
 }
 
 type Execute = (event: unknown) => Promise<ExecutionResult>
+type ToJson = (event: unknown) => string
 type Next = IteratorResult<StreamedResult, undefined>
 
 const done: Next = { done: true, value: undefined }
 
 /** Rejects with what the resolver failed with, or with why the operation can't be carried out. */
-export async function subscribeToSource(args: ExecutionArgs, execute: Execute): Promise<ResultStream> {
+export async function subscribeToSource(
+  args: ExecutionArgs,
+  execute: Execute,
+  toJson: ToJson | undefined,
+): Promise<ResultStream> {
   const source = await createSourceEventStream(args).catch((error: unknown) => {
     // Not the resolver's failure, which comes as a result: graphql-js found no field, since `@skip` took it away.
     throw error instanceof TypeError ? new CarillonError('BAD_USER_INPUT', 'the subscription selects nothing') : error
@@ -50,10 +74,14 @@ export async function subscribeToSource(args: ExecutionArgs, execute: Execute): 
     const errors = source.errors ?? []
     throw errors.find((error) => mayPass(error)) ?? errors[0] ?? new Error('the subscription did not start')
   }
-  return mapSource(source[Symbol.asyncIterator](), execute)
+  return mapSource(source[Symbol.asyncIterator](), execute, toJson)
 }
 
-function mapSource(source: AsyncIterator<unknown> & SourceObserver, execute: Execute): ResultStream {
+function mapSource(
+  source: AsyncIterator<unknown> & SourceObserver,
+  execute: Execute,
+  toJson: ToJson | undefined,
+): ResultStream {
   let ended = false
   let settlePending: ((result: Next) => void) | undefined
 
@@ -74,8 +102,30 @@ function mapSource(source: AsyncIterator<unknown> & SourceObserver, execute: Exe
     }
   }
 
+  function pushTo(sink: ResultSink, toJson: ToJson): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const take = (event: unknown) => {
+        try {
+          sink.take(toJson(event), event)
+        } catch (error) {
+          reject(error)
+          void source.return?.()
+        }
+      }
+      const pushed = source.pushTo?.({
+        get hasRoom() {
+          return sink.hasRoom
+        },
+        whenRoom: (callback) => sink.whenRoom(callback),
+        take,
+      })
+      pushed?.then(resolve, reject)
+    })
+  }
+
   return {
     observer: source,
+    ...(source.pushTo && toJson && { pushTo: (sink: ResultSink) => pushTo(sink, toJson) }),
     next() {
       if (ended) return Promise.resolve(done)
       return new Promise((resolve, reject) => {

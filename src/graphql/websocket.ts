@@ -57,8 +57,8 @@ export function createWebSockets(options: WebSocketOptions): Upgrade {
     handleProtocols,
   })
 
-  function open(webSocket: WebSocket): void {
-    const connection = new WebSocketConnection(webSocket, options)
+  function open(webSocket: WebSocket, stream: Duplex): void {
+    const connection = new WebSocketConnection(webSocket, stream, options)
     // Full is looked at before the upgrade too; between the two others may have come.
     const place = connections.enter(connection)
     // Protocol errors of a peer: `ws` closes with the code that fits.
@@ -110,7 +110,7 @@ export function createWebSockets(options: WebSocketOptions): Upgrade {
       return refuseUpgrade(socket, originRefused)
     }
     if (!connections.hasRoom()) return refuseUpgrade(socket, full)
-    server.handleUpgrade(request, socket, head, open)
+    server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket))
   }
 }
 

@@ -5,7 +5,8 @@ import { type ExecutionResult, GraphQLError } from 'graphql'
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga'
 import type { Context } from './context.ts'
 import { formatError, restate, withCode } from './errors.ts'
-import type { Operation, Operations } from './operations.ts'
+import type { Operation } from './operation.ts'
+import type { Operations } from './operations.ts'
 import { onlyEvent } from './sse.ts'
 
 /** One request: what it is answered in, and what its answer turned out to be. */

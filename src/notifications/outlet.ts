@@ -1,7 +1,15 @@
-// The consumer's side of a stream: what is ready, and who waits for it. Never an async generator, in which return() would
-// queue behind a next() that may wait for hours.
+// The consumer's side of a stream: what is ready, and who waits for it: either one that asks for each event with next(), or
+// a sink that takes them as they come. Never an async generator, in which return() would queue behind a next() that may
+// wait for hours.
 
 type Result<Event> = IteratorResult<Event, undefined>
+
+export interface OutletSink<Event> {
+  readonly hasRoom: boolean
+  /** Calls back once, as soon as there is room again. */
+  whenRoom(callback: () => void): void
+  take(event: Event): void
+}
 
 export interface OutletOptions<Event> {
   /** Somebody asks for more. */
@@ -14,15 +22,18 @@ export class Outlet<Event> {
   readonly #options: OutletOptions<Event>
   #ready: Event[] = []
   #pulls: { resolve(result: Result<Event>): void; reject(error: unknown): void }[] = []
+  #sink: OutletSink<Event> | undefined
+  #sinkEnds: { resolve(): void; reject(error: unknown): void } | undefined
+  #isWaitingForRoom = false
   #isEnded = false
 
   constructor(options: OutletOptions<Event>) {
     this.#options = options
   }
 
-  /** Whether somebody waits and nothing is ready. */
+  /** Whether somebody waits and nothing is ready. Where nobody does, `onPull` is called as soon as somebody will. */
   get isWanting(): boolean {
-    return this.#pulls.length > 0
+    return this.#sink ? this.#ready.length === 0 && this.#hasRoom(this.#sink) : this.#pulls.length > 0
   }
 
   push(event: Event): void {
@@ -35,8 +46,17 @@ export class Outlet<Event> {
     if (this.#isEnded) return Promise.resolve({ value: undefined, done: true })
     return new Promise((resolve, reject) => {
       this.#pulls.push({ resolve, reject })
-      this.#handOut()
-      if (this.isWanting) this.#options.onPull()
+      this.#wake()
+    })
+  }
+
+  /** Resolves at the end, or rejects with the failure. Nobody may call `next()` as well. */
+  pushTo(sink: OutletSink<Event>): Promise<void> {
+    if (this.#isEnded) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      this.#sink = sink
+      this.#sinkEnds = { resolve, reject }
+      this.#wake()
     })
   }
 
@@ -47,9 +67,33 @@ export class Outlet<Event> {
     const pulls = this.#pulls.splice(0)
     if (failure) pulls.shift()?.reject(failure.error)
     for (const { resolve } of pulls) resolve({ value: undefined, done: true })
+    if (failure) this.#sinkEnds?.reject(failure.error)
+    this.#sinkEnds?.resolve()
+  }
+
+  #wake(): void {
+    this.#handOut()
+    if (this.isWanting) this.#options.onPull()
+  }
+
+  #hasRoom(sink: OutletSink<Event>): boolean {
+    if (sink.hasRoom) return true
+    if (!this.#isWaitingForRoom) {
+      this.#isWaitingForRoom = true
+      sink.whenRoom(() => {
+        this.#isWaitingForRoom = false
+        this.#wake()
+      })
+    }
+    return false
   }
 
   #handOut(): void {
+    const sink = this.#sink
+    while (sink && this.#ready.length > 0 && this.#hasRoom(sink)) {
+      const event = this.#ready.shift()
+      if (event !== undefined && !this.#options.isStale(event)) sink.take(event)
+    }
     while (this.#pulls.length > 0) {
       const event = this.#ready.shift()
       if (event === undefined) return

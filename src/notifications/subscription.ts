@@ -11,7 +11,7 @@ import { charactersOf, type Doorbell } from './doorbell.ts'
 import type { InboxEvent } from './events.ts'
 import type { Head, Log } from './log.ts'
 import type { Notification, Position } from './notification.ts'
-import { Outlet } from './outlet.ts'
+import { Outlet, type OutletSink } from './outlet.ts'
 import { type StreamKind, StreamState } from './stream-state.ts'
 import type { Turns } from './turns.ts'
 
@@ -23,6 +23,9 @@ export const gapWaitMs = 50
 /** Between attempts to read the log while the database is away; doubled up to the maximum, and down to half at random. */
 export const readRetryMinMs = 100
 export const readRetryMaxMs = 5_000
+
+/** A read that failed after so long found a silent database. Those behind it would wait as long, one after the other. */
+export const silentReadMs = 2_000
 
 export interface SubscriptionOptions {
   userId: string
@@ -101,8 +104,7 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
     try {
       await this.#readPage()
     } catch (error) {
-      if (!isTransient(error)) throw error
-      throw new CarillonError('UNAVAILABLE', 'the log can not be read at the moment; try again later', {}, error)
+      throw isTransient(error) ? unreadable(error) : error
     } finally {
       this.#isReading = false
     }
@@ -142,6 +144,11 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
 
   next(): Promise<IteratorResult<InboxEvent, undefined>> {
     return this.#outlet.next()
+  }
+
+  /** Instead of `next()`: hands events to the sink while it has room. Resolves at the end, or rejects with the failure. */
+  pushTo(sink: OutletSink<InboxEvent>): Promise<void> {
+    return this.#outlet.pushTo(sink)
   }
 
   /** Ends it at once, and with it every next() that waits. */
@@ -192,7 +199,7 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
     try {
       await this.#readPage()
     } catch (error) {
-      if (!isTransient(error)) {
+      if (!isTransient(error) && !isUnavailable(error)) {
         this.#failure = { error }
         return
       }
@@ -201,18 +208,25 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
     }
   }
 
-  /** In its turn; not at all where it ends while it waits. */
+  /** In its turn; not at all where it ends while it waits. Fails with UNAVAILABLE where the database is silent. */
   async #readPage(): Promise<void> {
     const { turns } = this.#options
+    let isSilent = false
     const { hasCome, giveUp } = turns.wait()
     this.onEnd(giveUp)
     const mayRead = await hasCome
     this.#releases.delete(giveUp)
+    if (!mayRead && !this.#isClosed) throw unreadable()
     if (!mayRead) return
+    const startedAt = performance.now()
     try {
       if (!this.#isClosed) await this.#takePage()
+    } catch (error) {
+      isSilent = isTransient(error) && performance.now() - startedAt >= silentReadMs
+      throw error
     } finally {
-      turns.end()
+      if (isSilent) turns.giveUpAll()
+      else turns.end()
     }
   }
 
@@ -288,3 +302,9 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
 }
 
 const isExpired = ({ expiresAt }: Notification, now: number) => expiresAt !== null && expiresAt <= now
+
+const isUnavailable = (error: unknown) => error instanceof CarillonError && error.code === 'UNAVAILABLE'
+
+function unreadable(cause?: unknown): CarillonError {
+  return new CarillonError('UNAVAILABLE', 'the log can not be read at the moment; try again later', {}, cause)
+}

@@ -2,7 +2,7 @@
 // nothing, so that thousands who want to read their logs at once leave connections to everybody else.
 
 export interface Turn {
-  /** True when it has come, and `end` has to be called some time; false where it was given up before. */
+  /** True when it has come, and `end` or `giveUpAll` has to be called some time; false where it was given up before. */
   readonly hasCome: Promise<boolean>
   /** For one that still waits: those behind it move up. Does nothing once it has come. */
   giveUp(): void
@@ -12,6 +12,8 @@ export interface Turns {
   wait(): Turn
   /** Whoever has waited longest is next. */
   end(): void
+  /** In the place of `end`, where waiting is of no use: all that wait are given up. */
+  giveUpAll(): void
 }
 
 type Settle = (hasCome: boolean) => void
@@ -50,6 +52,10 @@ export function createTurns(max: number): Turns {
       const settle = takeLongest()
       if (settle) settle(true)
       else free++
+    },
+    giveUpAll() {
+      for (let settle = takeLongest(); settle; settle = takeLongest()) settle(false)
+      free++
     },
   }
 }

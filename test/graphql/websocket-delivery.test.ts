@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test, vi } from 'vitest'
 import { CarillonError } from '../../src/errors.ts'
@@ -221,6 +222,21 @@ test('closes a reader that makes no progress with 1013', async () => {
   expect(source.returnCalls).toBe(1)
   socket.webSocket.resume()
   expect(await socket.closed).toMatchObject({ code: 1013 })
+})
+
+test('a pong says no more than what its own ping was behind: who still reads a large message is not taken for dead', async () => {
+  const keepaliveMs = 50
+  await using impatient = await startGraphql({ keepaliveMs, slowReaderMs: 200 })
+  await using socket = await new RawSocket(impatient.socketUrl, { autoPong: false }).ready(impatient.token())
+  socket.subscribe('1', 'subscription { notifications { body } }')
+  const source = await impatient.source()
+  source.push(1, { body: 'x'.repeat(20_000) })
+  await socket.next('next')
+  await once(socket.webSocket, 'ping')
+  // As for an earlier ping, of a confirmation for example.
+  socket.webSocket.pong(Buffer.from([0, 0, 0, 1]))
+  await sleep(20 * keepaliveMs)
+  expect(socket.webSocket.readyState).toBe(socket.webSocket.OPEN)
 })
 
 test('tells the source and the metrics what was written', async () => {

@@ -56,3 +56,14 @@ test('one that is given up is passed over, and gives nothing up once it has come
   await settled()
   expect(come).toEqual([1, 3])
 })
+
+test('all that wait can be given up at once, and whoever comes next has the turn', async () => {
+  const { turns, come, wait, settled } = queue(1)
+  const [, second, third] = [wait(1), wait(2), wait(3)]
+  turns.giveUpAll()
+  await Promise.all([second?.over, third?.over])
+  wait(4)
+  wait(5)
+  await settled()
+  expect(come).toEqual([1, 4])
+})

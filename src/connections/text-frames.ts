@@ -1,0 +1,35 @@
+// Text messages of WebSocket as bytes (RFC 6455, section 5.2): whole, unmasked as a server's are, uncompressed, one behind
+// the other.
+
+const finalText = 0x81
+/** Lengths from here on take two more bytes, and from the next eight. */
+const length16 = 126
+const length64 = 65_536
+
+export function textFrames(messages: readonly { text: string }[]): Buffer {
+  const lengths = messages.map(({ text }) => Buffer.byteLength(text))
+  const bytes = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + headerLength(length) + length, 0))
+  let offset = 0
+  for (const [index, { text }] of messages.entries()) {
+    const length = lengths[index] ?? 0
+    offset = writeHeader(bytes, offset, length)
+    offset += bytes.write(text, offset)
+  }
+  return bytes
+}
+
+function headerLength(length: number): number {
+  if (length < length16) return 2
+  return length < length64 ? 4 : 10
+}
+
+function writeHeader(bytes: Buffer, offset: number, length: number): number {
+  bytes[offset] = finalText
+  if (length < length16) return bytes.writeUInt8(length, offset + 1)
+  if (length < length64) {
+    bytes[offset + 1] = 126
+    return bytes.writeUInt16BE(length, offset + 2)
+  }
+  bytes[offset + 1] = 127
+  return bytes.writeBigUInt64BE(BigInt(length), offset + 2)
+}
