@@ -68,7 +68,7 @@ export class StreamState {
   beginRead(): ReadOptions {
     this.#headBefore = this.#head
     this.#head = { seq: 0, stateVersion: 0 }
-    return { after: this.#position, undeliveredUpTo: this.#undeliveredUpTo, checkNext: this.#isFirstPage }
+    return { after: this.#position, undeliveredUpTo: this.#undeliveredUpTo, checkNext: this.#mustNotSkip }
   }
 
   /** True where somebody has told of more than has become events. */
@@ -76,9 +76,12 @@ export class StreamState {
     return this.#head.seq > this.seq || this.#isBeyond(this.#head.stateVersion)
   }
 
-  /** Only there is a cursor the client's own. What passes the retention time later, during a long replay, is over. */
-  get #isFirstPage(): boolean {
-    return this.#versionAtStart === undefined
+  /**
+   * Where the row after its place is past the retention time, the client has missed something: it comes back, or is live and
+   * has been behind for so long. What passes that time in the middle of a replay is over.
+   */
+  get #mustNotSkip(): boolean {
+    return this.#versionAtStart === undefined || this.#isCaughtUp
   }
 
   #isBeyond(stateVersion: number): boolean {
@@ -140,7 +143,7 @@ export class StreamState {
     // Another history, or one that knows less than was sent: what the client holds is of no use any more.
     const isOther = inbox.epoch !== this.#epoch || !isSameLog
     if (isOther || inbox.seq < this.seq || this.isAheadOf(inbox)) throw cursorInvalid()
-    if (!isNextThere && this.#isFirstPage) {
+    if (!isNextThere && this.#mustNotSkip) {
       throw new CarillonError('CURSOR_EXPIRED', 'the notification after this cursor is past the retention time')
     }
     this.#versionAtStart ??= inbox.stateVersion

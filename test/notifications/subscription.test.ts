@@ -48,6 +48,7 @@ const bell = (seq: number): Doorbell => ({
 /** A log whose reads take their snapshot at once and answer when told. */
 function slowLog() {
   let head = 0
+  let isNextThere = true
   const waiting: (() => void)[] = []
   const log: Log = {
     read(_, { after }) {
@@ -59,7 +60,7 @@ function slowLog() {
         upTo: { seq: upTo, createdAt: 1000 + upTo },
         isComplete: upTo === head,
         isSameLog: true,
-        isNextThere: true,
+        isNextThere,
       }
       return new Promise((resolve) => waiting.push(() => resolve(page)))
     },
@@ -71,6 +72,10 @@ function slowLog() {
     answer: () => waiting.shift()?.(),
     commit: (seq: number) => {
       head = seq
+    },
+    /** The rows after any cursor pass the retention time. */
+    forget: () => {
+      isNextThere = false
     },
   }
 }
@@ -232,4 +237,37 @@ test('many that could not read their logs do not try again at one moment', async
   expect(Math.min(...delays)).toBeGreaterThanOrEqual(readRetryMinMs / 2)
   expect(new Set(delays).size).toBeGreaterThan(25)
   for (const subscription of subscriptions) await subscription.return()
+})
+
+test('a live stream that has been behind for longer than the retention time ends with CURSOR_EXPIRED', async () => {
+  const { log, waiting, answer, commit, forget } = slowLog()
+  const { subscription, consume } = subscribe(log)
+  const started = subscription.start()
+  await vi.waitFor(() => expect(waiting.length).toBe(1))
+  answer()
+  await started
+  const consumed = consume()
+  // The doorbells of two are lost, and nobody looks before they are past it.
+  commit(3)
+  forget()
+  subscription.ring(bell(3))
+  await vi.waitFor(() => expect(waiting.length).toBe(1), 1000)
+  answer()
+  await expect(consumed).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' })
+})
+
+test('a replay goes on over what passes the retention time meanwhile', async () => {
+  const { log, waiting, answer, commit, forget } = slowLog()
+  commit(150)
+  const { subscription, seqs, consume } = subscribe(log)
+  const started = subscription.start()
+  await vi.waitFor(() => expect(waiting.length).toBe(1))
+  answer()
+  await started
+  forget()
+  void consume()
+  await vi.waitFor(() => expect(waiting.length).toBe(1), 1000)
+  answer()
+  await vi.waitFor(() => expect(seqs).toHaveLength(150), 1000)
+  await subscription.return()
 })

@@ -63,6 +63,8 @@ const defaultReaders: readonly Partial<ReaderOptions>[] = [{ kind: 'notification
 const connectMsMax = 20_000
 /** Users who begin to connect at a time: a crowd is what a case brings about when it means to. */
 const connectUsersMax = 100
+/** Of two clocks that one machine reads one after the other. */
+const sameMomentMs = 50
 const pollMs = 20
 /** Of each list in a verdict; what is wrong shows in a few. */
 const namedMax = 5
@@ -229,16 +231,37 @@ export class Workload implements AsyncDisposable {
     return rows.map(({ hole }) => hole)
   }
 
-  /** Where nobody but the servers acknowledges. */
+  /**
+   * What was acknowledged before a reader that acknowledges had it: one with `autoAck`, or any where none of the user's has
+   * that and a test acknowledges.
+   */
   async #acknowledgedUnread(): Promise<string[]> {
-    const rows = await this.#fleet.postgres.query<{ userId: string; title: string }>(
-      'select user_id as "userId", title from notifications where user_id = any($1) and delivered_at is not null',
+    const rows = await this.#fleet.postgres.query<{ userId: string; title: string; age: number }>(
+      `select user_id as "userId", title, extract(epoch from clock_timestamp() - delivered_at)::float8 * 1000 as age
+      from notifications where user_id = any($1) and delivered_at is not null`,
       [this.userIds],
     )
-    const receivedBy = new Map(this.userIds.map((userId) => [userId, new Set<string>()]))
-    for (const { userId, received } of this.readers)
-      for (const { title } of received) receivedBy.get(userId)?.add(title)
-    return rows.filter(({ userId, title }) => !receivedBy.get(userId)?.has(title)).map(({ title }) => title)
+    const now = performance.now()
+    const receivedAt = new Map(this.userIds.map((userId) => [userId, this.#firstReceived(userId)]))
+    return rows.flatMap(({ userId, title, age }) => {
+      const at = receivedAt.get(userId)?.get(title)
+      if (at === undefined) return [title]
+      const earlyMs = at - (now - age)
+      return earlyMs > sameMomentMs ? [`${title}, ${Math.round(earlyMs)} ms early`] : []
+    })
+  }
+
+  /** When those who acknowledge first had each title. */
+  #firstReceived(userId: string): Map<string, number> {
+    const all = this.readers.filter((reader) => reader.userId === userId)
+    const acknowledging = all.filter(({ options }) => options.autoAck === true)
+    const first = new Map<string, number>()
+    for (const { received, receivedAt } of acknowledging.length > 0 ? acknowledging : all) {
+      for (const [index, { title }] of received.entries()) {
+        first.set(title, Math.min(first.get(title) ?? Number.POSITIVE_INFINITY, receivedAt[index] ?? 0))
+      }
+    }
+    return first
   }
 }
 
