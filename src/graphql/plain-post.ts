@@ -1,7 +1,7 @@
 // The plain way in: a POST of JSON with a document that is known here, asking for JSON. Sends come this way, and Yoga's
-// request and response objects cost 70 of 270 µs (docs/BENCHMARKS.md). Only the framing
-// is its own: who asks and how much is http-handler.ts, what is executed and how it fails is operations.ts, as for Yoga.
-// Whatever is unusual in the least is left to Yoga, which answers the plain ones alike.
+// request and response objects cost 70 of 270 µs (docs/BENCHMARKS.md). Only the framing is its own:
+// who asks and how much is http-handler.ts, what is executed and how it fails is operations.ts, as for Yoga. Whatever is
+// unusual in the least is left to Yoga, which answers the plain ones alike.
 import type { IncomingMessage } from 'node:http'
 import type { ExecutionResult } from 'graphql'
 import type { Context } from './context.ts'

@@ -1,6 +1,6 @@
 // A subscription's events as the JSON of their results. What an operation selects is looked up once, and each event is then
-// written field by field, with the resolvers and scalars of the schema: about 3 µs, where executing the operation anew and
-// its JSON took 15 (docs/BENCHMARKS.md).
+// written field by field, with the resolvers and scalars of the schema, rather than executed anew. What that buys, together
+// with push-results.ts, is in docs/BENCHMARKS.md.
 //
 // It is for what needs nothing but the event: leaf fields without arguments, and objects that are properties of their
 // parents. Whatever else is selected is executed, and so is an event that a resolver fails for (operations.ts).
