@@ -36,7 +36,7 @@ beforeAll(async () => {
 afterAll(() => fleet[Symbol.asyncDispose]())
 
 test('PostgreSQL killed: what was accepted is kept, mutations are UNAVAILABLE meanwhile, and sockets stay open', async () => {
-  await using workload = await Workload.start({ fleet, underWayMax })
+  await using workload = await Workload.start({ fleet, underWayMax, withdrawOneOf: 5 })
   const { writers } = workload
   await sleep(sized(300, 3_000))
   await fleet.postgres.kill()

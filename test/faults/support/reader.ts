@@ -1,11 +1,11 @@
 // A client that does what docs/PROTOCOL.md asks of one: it comes back for ever, with the cursor that it holds, at whichever
 // server answers, and notices a dead connection. It writes down whatever it gets.
-import WebSocket from 'ws'
+import { type Link, openLink, type Payload, type Transport } from './transports.ts'
 
 const backoffMinMs = 20
 const backoffMaxMs = 500
-const handshakeMsMax = 5_000
-const pingEveryMs = 1_000
+/** A WebSocket is asked each second; over SSE a server gives a sign of life every 12 s unless it is told otherwise. */
+const deadMsOf: Record<Transport, number> = { ws: 4_000, sse: 30_000 }
 
 export type ReaderKind = 'notifications' | 'inboxEvents'
 
@@ -13,6 +13,8 @@ export interface ReaderOptions {
   userId: string
   token: string
   kind?: ReaderKind
+  /** Default `ws`. */
+  transport?: Transport
   autoAck?: boolean
   /** Where the next connection goes. */
   nextUrl(): string
@@ -20,7 +22,7 @@ export interface ReaderOptions {
   resumes?: boolean
   /** Where it begins. Default: before what nobody has acknowledged. */
   after?: string | null
-  /** Default 4,000: a connection that is silent for longer is given up. Zero: never. */
+  /** Default 4,000, over SSE 30,000: a connection that is silent for longer is given up. Zero: never. */
   deadMs?: number
   /** Of this machine, where the connection comes from. */
   localAddress?: string
@@ -33,12 +35,6 @@ export interface Received {
   seq: number
   userId: string
   title: string
-}
-
-interface Message {
-  id?: string
-  type: string
-  payload?: { data?: Record<string, Received & InboxEvent> } & { extensions?: { code: string } }[]
 }
 
 /** Of inbox events: states that changed, and the counter as of then. */
@@ -64,13 +60,15 @@ export class Reader implements Disposable {
   /** When each came, by `performance.now()`. */
   readonly receivedAt: number[] = []
   readonly updates: Update[] = []
+  /** When a stream of inbox events first said that it has caught up, by `performance.now()`. */
+  caughtUpAt: number | undefined
   /** How often it was told to fetch the states again. */
   stateChanges = 0
   /** What is none of a stream: twice, out of order, of another user. */
   readonly defects: string[] = []
-  /** Codes of `error` messages, after which it does not come back. */
+  /** Codes of errors that end a stream, after which it does not come back. */
   readonly finals: string[] = []
-  /** How often a connection was closed with a code. */
+  /** How often a connection was closed with a code; one over SSE that was refused, with a status. */
   readonly closings = new Map<number, number>()
   readonly #seen = new Set<string>()
   cursor: string | null
@@ -81,9 +79,8 @@ export class Reader implements Disposable {
   url = ''
   onReceived: (received: Received) => void = () => {}
   onClosed: (code: number) => void = () => {}
-  #socket: WebSocket | undefined
+  #link: Link | undefined
   #lastSeq = 0
-  #subscriptions = 0
   #isClosed = false
   #timer: NodeJS.Timeout | undefined
   #backoffMs = backoffMinMs
@@ -105,30 +102,28 @@ export class Reader implements Disposable {
 
   /** As a phone that lost its network: without a closing handshake. It comes back at once. */
   cut(): void {
-    this.#socket?.terminate()
+    this.#link?.terminate()
   }
 
-  /** Ends its subscription and begins another on the same connection, as an application does whose page changes. */
+  /** Ends its subscription and begins another, as an application does whose page changes. */
   resubscribe(): void {
-    if (!this.#socket || !this.isConnected) return
-    this.#socket.send(JSON.stringify({ id: String(this.#subscriptions), type: 'complete' }))
-    this.#subscribe(this.#socket, this.cursor)
+    if (this.isConnected) this.#link?.resubscribe(this.cursor)
   }
 
   /** Reads nothing more of what arrives, until told so: the network fills up. */
   pause(): void {
-    this.#socket?.pause()
+    this.#link?.pause()
   }
 
   resume(): void {
-    this.#socket?.resume()
+    this.#link?.resume()
   }
 
   /** For good. */
   close(): void {
     this.#isClosed = true
     clearTimeout(this.#timer)
-    this.#socket?.terminate()
+    this.#link?.terminate()
   }
 
   [Symbol.dispose](): void {
@@ -136,73 +131,48 @@ export class Reader implements Disposable {
   }
 
   #connect(): void {
-    const { token, nextUrl, resumes = true, deadMs = 4_000, localAddress } = this.options
+    const { token, nextUrl, transport = 'ws', resumes = true, localAddress } = this.options
     this.url = nextUrl()
-    const socket = new WebSocket(`${this.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws', {
-      handshakeTimeout: handshakeMsMax,
-      perMessageDeflate: false,
-      ...(localAddress && { localAddress }),
-    })
-    this.#socket = socket
     this.connections += 1
     // On one subscription nothing comes twice; without a cursor a new one begins with what was not acknowledged.
     if (!resumes) this.#lastSeq = 0
-    let heardAt = performance.now()
-    const watch = setInterval(() => {
-      if (deadMs > 0 && performance.now() - heardAt > deadMs) socket.terminate()
-      else if (deadMs > 0 && socket.readyState === WebSocket.OPEN) socket.send('{"type":"ping"}')
-    }, pingEveryMs)
-    socket.on('open', () => {
-      const after = resumes && this.cursor !== null ? { after: this.cursor } : {}
-      socket.send(JSON.stringify({ type: 'connection_init', payload: { authorization: token, ...after } }))
-    })
-    socket.on('message', (data) => {
-      heardAt = performance.now()
-      this.#take(socket, JSON.parse(String(data)))
-    })
-    // Its close says all that matters.
-    socket.on('error', () => {})
-    socket.on('close', (code) => {
-      clearInterval(watch)
-      this.subscribedAt = undefined
-      this.closings.set(code, (this.closings.get(code) ?? 0) + 1)
-      this.onClosed(code)
-      if (this.#isClosed || this.finals.length > 0) return
-      this.#timer = setTimeout(() => this.#connect(), this.#backoffMs * (0.5 + Math.random() / 2))
-      this.#backoffMs = Math.min(this.#backoffMs * 2, backoffMaxMs)
+    this.#link = openLink[transport]({
+      url: this.url,
+      token,
+      query: documentOf(this.options),
+      after: resumes ? this.cursor : null,
+      deadMs: this.options.deadMs ?? deadMsOf[transport],
+      localAddress,
+      onReady: () => {
+        this.#backoffMs = backoffMinMs
+        this.subscribedAt = performance.now()
+      },
+      onNext: (payload) => {
+        if (!this.#isClosed) this.#event(payload)
+      },
+      onFinal: (code) => {
+        // Over SSE a `complete` follows each error.
+        if (!this.#isClosed && this.finals.length === 0) this.finals.push(code)
+      },
+      onClose: (code) => this.#closed(code),
     })
   }
 
-  /** Without `after` the connection's own cursor counts. */
-  #subscribe(socket: WebSocket, after: string | null = null): void {
-    const id = String(++this.#subscriptions)
-    const payload = { query: documentOf(this.options), variables: { after } }
-    socket.send(JSON.stringify({ id, type: 'subscribe', payload }))
+  #closed(code: number): void {
+    this.subscribedAt = undefined
+    this.closings.set(code, (this.closings.get(code) ?? 0) + 1)
+    this.onClosed(code)
+    if (this.#isClosed || this.finals.length > 0) return
+    this.#timer = setTimeout(() => this.#connect(), this.#backoffMs * (0.5 + Math.random() / 2))
+    this.#backoffMs = Math.min(this.#backoffMs * 2, backoffMaxMs)
   }
 
-  #take(socket: WebSocket, { id, type, payload }: Message): void {
-    if (this.#isClosed) return
-    // What was on its way when it ended that subscription.
-    if (id !== undefined && id !== String(this.#subscriptions)) return
-    if (type === 'connection_ack') {
-      this.#backoffMs = backoffMinMs
-      this.subscribedAt = performance.now()
-      this.#subscribe(socket)
-    } else if (type === 'ping') {
-      socket.send('{"type":"pong"}')
-    } else if (type === 'next') {
-      this.#event(payload)
-    } else if (type === 'error' || type === 'complete') {
-      this.finals.push(payload?.[0]?.extensions?.code ?? type)
-      socket.terminate()
-    }
-  }
-
-  #event(payload: Message['payload']): void {
-    const event = payload?.data?.event
-    if (!event) return void this.defects.push(`not an event: ${JSON.stringify(payload)}`)
+  #event({ data, ...payload }: Payload): void {
+    const event = data?.event as (Received & InboxEvent) | undefined
+    if (!event) return void this.defects.push(`not an event: ${JSON.stringify({ data, ...payload })}`)
     this.cursor = event.cursor
     if (event.stateChanged) this.stateChanges += 1
+    if (event.__typename === 'CaughtUp') this.caughtUpAt ??= performance.now()
     if (event.notifications) {
       const ids = event.notifications.map(({ id }) => id)
       this.updates.push({ ids, undeliveredCount: event.inbox.undeliveredCount })

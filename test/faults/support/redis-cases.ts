@@ -5,11 +5,10 @@ import { probeIntervalMs } from '../../../src/bus/probe.ts'
 import { slicesPerInterval } from '../../../src/notifications/tail-check.ts'
 import type { FaultFleet } from './fleet.ts'
 import { operateRedis, type RedisOperator } from './redis-operator.ts'
-import { sized } from './scale.ts'
 import { type Verdict, Workload } from './workload.ts'
 
-/** What the machine adds to the bounds. Short forms run beside whatever else it does. */
-export const slackMs = sized(2_000, 1_000)
+/** What the machine adds to the bounds. */
+export const slackMs = 1_000
 /** A connection that has gone silent is noticed within it. */
 export const noticeMsMax = 2 * probeIntervalMs
 const pollMs = 20

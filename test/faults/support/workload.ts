@@ -9,9 +9,9 @@ import { type Accepted, post, type WriterOptions, Writers } from './writers.ts'
 
 /** What may be wrong. Each list is empty, or a case has failed. */
 export interface Verdict {
-  /** Accepted, and not received by a reader of its user. */
+  /** Accepted, neither expired nor retracted, and not received by a reader of its user. */
   lost: string[]
-  /** Received, and never sent. */
+  /** Received, and never sent; or received by who connects at the end, though it has expired or was retracted. */
   unexpected: string[]
   /** Received twice on one stream, or one more time after a reconnect with a cursor. */
   duplicates: string[]
@@ -49,7 +49,7 @@ export interface WorkloadOptions extends Partial<Omit<WriterOptions, 'userIds'>>
   fleet: Tested
   /** Default 10. */
   users?: number
-  /** What each user has connected. Default: a stream of notifications and one of inbox events. */
+  /** What each user has connected. Default: a stream of notifications over WebSocket and one of inbox events over SSE. */
   readers?: readonly Partial<ReaderOptions>[]
   /** Which instances readers connect to, by place; default: all, in turn. */
   readFrom?: readonly number[]
@@ -59,13 +59,17 @@ export interface WorkloadOptions extends Partial<Omit<WriterOptions, 'userIds'>>
   localAddresses?: readonly string[]
 }
 
-const defaultReaders: readonly Partial<ReaderOptions>[] = [{ kind: 'notifications' }, { kind: 'inboxEvents' }]
+const defaultReaders: readonly Partial<ReaderOptions>[] = [
+  { kind: 'notifications' },
+  { kind: 'inboxEvents', transport: 'sse' },
+]
 const connectMsMax = 20_000
 /** Users who begin to connect at a time: a crowd is what a case brings about when it means to. */
 const connectUsersMax = 100
 /** Of two clocks that one machine reads one after the other. */
 const sameMomentMs = 50
 const pollMs = 20
+const caughtUpMsMax = 10_000
 /** Of each list in a verdict; what is wrong shows in a few. */
 const namedMax = 5
 let workloads = 0
@@ -108,7 +112,7 @@ export class Workload implements AsyncDisposable {
       if (performance.now() > giveUpAt) throw new Error('the readers could not connect')
       await sleep(pollMs)
     }
-    const { perSecond = 100, underWayMax, input, requestMsMax } = options
+    const { perSecond = 100, underWayMax, input, requestMsMax, withdrawOneOf } = options
     const writers = new Writers({
       userIds,
       nextUrl: inTurn(sendTo),
@@ -116,6 +120,7 @@ export class Workload implements AsyncDisposable {
       ...(underWayMax !== undefined && { underWayMax }),
       ...(input !== undefined && { input }),
       ...(requestMsMax !== undefined && { requestMsMax }),
+      ...(withdrawOneOf !== undefined && { withdrawOneOf }),
       tokenFor: sign,
     })
     return new Workload(fleet, userIds, all, writers)
@@ -141,11 +146,14 @@ export class Workload implements AsyncDisposable {
     const received = this.readers.flatMap(({ received }) => received)
     const verdict: Verdict = {
       lost: missing,
-      unexpected: received.flatMap(({ title, seq }) => {
-        const sent = bySeq.get(title)
-        if (!attempted.has(title)) return [`${title} was never sent`]
-        return sent === undefined || sent === seq ? [] : [`${title} was received as ${seq} and accepted as ${sent}`]
-      }),
+      unexpected: [
+        ...received.flatMap(({ title, seq }) => {
+          const sent = bySeq.get(title)
+          if (!attempted.has(title)) return [`${title} was never sent`]
+          return sent === undefined || sent === seq ? [] : [`${title} was received as ${seq} and accepted as ${sent}`]
+        }),
+        ...(await this.#withdrawnAndReplayed()),
+      ],
       duplicates: kept('twice'),
       inversions: kept('out of order'),
       foreign: kept('foreign'),
@@ -201,7 +209,9 @@ export class Workload implements AsyncDisposable {
 
   async #settle(msMax: number): Promise<string[]> {
     const byUser = new Map<string, Accepted[]>(this.userIds.map((userId) => [userId, []]))
-    for (const accepted of this.writers.accepted) byUser.get(accepted.userId)?.push(accepted)
+    for (const accepted of this.writers.accepted) {
+      if (!this.writers.withdrawn.has(accepted.title)) byUser.get(accepted.userId)?.push(accepted)
+    }
     const giveUpAt = performance.now() + msMax
     let waiting = this.readers
     for (;;) {
@@ -215,6 +225,27 @@ export class Workload implements AsyncDisposable {
         .filter(({ title }) => !reader.has(title))
         .map(({ title, seq }) => `${title} (${seq}), by ${reader.options.kind ?? 'notifications'}`),
     )
+  }
+
+  /** What was taken back and comes all the same to a client that is new. */
+  async #withdrawnAndReplayed(): Promise<string[]> {
+    const { withdrawn, expiresAt } = this.writers
+    if (withdrawn.size === 0) return []
+    // Two clocks: that of PostgreSQL says when.
+    await sleep(Math.max(0, expiresAt + sameMomentMs - performance.now()))
+    const users = new Map(this.readers.map((reader) => [reader.userId, reader.options]))
+    const replayed = await Promise.all(
+      [...users.values()].map(async ({ userId, token, nextUrl }) => {
+        using anew = new Reader({ userId, token, nextUrl, kind: 'inboxEvents' })
+        const giveUpAt = performance.now() + caughtUpMsMax
+        while (anew.caughtUpAt === undefined) {
+          if (performance.now() > giveUpAt) return [`a new stream of ${userId} did not catch up`]
+          await sleep(pollMs)
+        }
+        return anew.received.flatMap(({ title }) => (withdrawn.has(title) ? [`${title} was taken back`] : []))
+      }),
+    )
+    return replayed.flat()
   }
 
   async #holes(): Promise<string[]> {

@@ -1,4 +1,5 @@
-// Senders that number what they send, give each an idempotency key, and try again until it is accepted.
+// Senders that number what they send, give each an idempotency key, and try again until it is accepted. Some of it they
+// take back: it expires soon, or they retract it as soon as it is accepted.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type GraphqlResponse, tokenFor } from '../../support/server.ts'
 
@@ -26,14 +27,19 @@ export interface WriterOptions {
   requestMsMax?: number
   /** Default: tokens signed now, and valid for an hour. */
   tokenFor?: typeof tokenFor
+  /** One of so many is taken back: by turns it expires, or is retracted. Default: none. */
+  withdrawOneOf?: number
 }
 
+/** Of what is to expire. */
+export const expireMs = 1_500
 const retryMinMs = 20
 const retryMaxMs = 500
 const tickMs = 10
 /** Refused for any other reason, a send is not tried again. */
 const retryable = new Set(['UNAVAILABLE', 'RATE_LIMITED'])
 
+const retract = 'mutation ($id: ID!) { retractNotification(id: $id) }'
 const mutation = `mutation ($input: SendNotificationInput!) {
   sendNotification(input: $input) { notification { id seq userId } duplicate }
 }`
@@ -43,6 +49,8 @@ export class Writers {
   /** By title. */
   readonly attempted = new Set<string>()
   readonly accepted: Accepted[] = []
+  /** Titles of what expires, from when it is sent, and of what was retracted, from when that was begun. */
+  readonly withdrawn = new Set<string>()
   /** Of each request that was accepted: by whom, when, and how long it took, in ms, without the attempts before it. */
   readonly requests: { url: string; acceptedAt: number; tookMs: number }[] = []
   /** How long each accepted send took in all, in ms, in the order of their answers. */
@@ -52,6 +60,8 @@ export class Writers {
   /** Answers by code; `network` is none at all. */
   readonly failures = new Map<string, number>()
   readonly defects: string[] = []
+  /** Of the last that expires, by `performance.now()`. */
+  expiresAt = 0
   readonly #token: Promise<string>
   #isRunning = true
   #isAbandoned = false
@@ -80,7 +90,11 @@ export class Writers {
 
   /** One more than the pace has, also when that is over. Resolves when it is accepted. */
   send(userId: string): Promise<void> {
-    return this.#send(userId, `${userId}/${this.#begun++}`)
+    const number = this.#begun++
+    const { withdrawOneOf = 0 } = this.options
+    const title = `${userId}/${number}`
+    if (withdrawOneOf === 0 || number % withdrawOneOf > 0) return this.#send(userId, title)
+    return number % (2 * withdrawOneOf) > 0 ? this.#sendExpiring(userId, title) : this.#sendAndRetract(userId, title)
   }
 
   async #run(): Promise<void> {
@@ -103,13 +117,47 @@ export class Writers {
     }
   }
 
-  async #send(userId: string, title: string): Promise<void> {
+  #sendExpiring(userId: string, title: string): Promise<void> {
+    this.withdrawn.add(title)
+    this.expiresAt = performance.now() + expireMs
+    return this.#send(userId, title, { expiresAt: new Date(Date.now() + expireMs).toISOString() })
+  }
+
+  async #sendAndRetract(userId: string, title: string): Promise<void> {
+    // Until it is retracted there is something under way.
+    this.#underWay += 1
+    await this.#send(userId, title)
+    const id = this.accepted.findLast((one) => one.title === title)?.id
+    if (id !== undefined) {
+      this.withdrawn.add(title)
+      await this.#retract(id)
+    }
+    this.#underWay -= 1
+  }
+
+  async #retract(id: string): Promise<void> {
+    const { nextUrl, requestMsMax = 30_000 } = this.options
+    while (!this.#isAbandoned) {
+      const answer = await post<object>(nextUrl(), await this.#token, retract, { id }, requestMsMax).catch(
+        () => undefined,
+      )
+      if (answer?.data) return
+      const code = answer?.errors?.[0]?.extensions.code
+      if (answer && !(code && retryable.has(code))) {
+        this.defects.push(`${id} was not retracted: ${JSON.stringify(answer)}`)
+        return
+      }
+      await sleep(retryMaxMs)
+    }
+  }
+
+  async #send(userId: string, title: string, more: object = {}): Promise<void> {
     const { nextUrl, input, requestMsMax = 30_000 } = this.options
     this.attempted.add(title)
     this.#underWay += 1
     const begunAt = performance.now()
     const token = await this.#token
-    const variables = { input: { userId, title, idempotencyKey: title, ...input } }
+    const variables = { input: { userId, title, idempotencyKey: title, ...input, ...more } }
     for (let delayMs = retryMinMs; ; delayMs = Math.min(delayMs * 2, retryMaxMs)) {
       const requestedAt = performance.now()
       const url = nextUrl()
@@ -125,6 +173,8 @@ export class Writers {
       this.failedMs.push(performance.now() - requestedAt)
       const code = answer ? (answer.errors?.[0]?.extensions?.code ?? 'none') : 'network'
       this.failures.set(code, (this.failures.get(code) ?? 0) + 1)
+      // It has expired before anybody accepted it.
+      if (code === 'BAD_USER_INPUT' && 'expiresAt' in more) break
       if (answer && !retryable.has(code)) {
         this.defects.push(`${title} was refused: ${JSON.stringify(answer)}`)
         break
