@@ -25,14 +25,17 @@ describe.concurrent('a connection to Redis', () => {
     expect(performance.now() - startedAt).toBeLessThan(commandTimeoutMs + slackMs)
     await vi.waitFor(() => expect(unanswered(client)).toBeLessThan(10), { timeout: slackMs })
     // From now on only handshakes are under way, however long it takes.
+    const tookMs: number[] = []
     for (let round = 0; round < 60; round++) {
       const askedAt = performance.now()
       expect(await outcome(client.publish('channel', payload))).not.toBe('answered')
-      expect(performance.now() - askedAt).toBeLessThan(commandTimeoutMs / 2)
+      tookMs.push(performance.now() - askedAt)
       expect(unanswered(client)).toBeLessThan(10)
       expect(client.stream.writableLength).toBeLessThan(payload.length)
       await sleep(50)
     }
+    // The machine may stand still for a moment; who waits for the bound does so each time.
+    expect(tookMs.filter((ms) => ms > commandTimeoutMs / 2).length).toBeLessThan(3)
     expect(connection.problem()).toBeDefined()
     redis.resume()
     await vi.waitFor(async () => expect(await outcome(client.publish('channel', 'back'))).toBe('answered'), 5_000)

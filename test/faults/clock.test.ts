@@ -49,10 +49,16 @@ test('what expires goes by the clock of the database', async () => {
     const { data, errors } = await request(fleet.instance(place).url, token, text, { input })
     return data?.sendNotification ? 'accepted' : errors?.[0]?.extensions.code
   }
-  for (const place of [right, ahead, behind]) {
-    expect(await send(place, 30 * minute)).toBe('accepted')
-    expect(await send(place, -minute)).toBe('BAD_USER_INPUT')
-  }
+  const places = [right, ahead, behind]
+  const toCome = await Promise.all(places.map((place) => send(place, 30 * minute)))
+  const over = await Promise.all(places.map((place) => send(place, -minute)))
+  const [at, past] = [toCome, over].map((outcomes) => outcomes.join(' '))
+  figure('21. what expires, right, an hour ahead and behind', {
+    'in half an hour': at ?? '',
+    'a minute ago': past ?? '',
+  })
+  expect(toCome).toEqual(places.map(() => 'accepted'))
+  expect(over).toEqual(places.map(() => 'BAD_USER_INPUT'))
 })
 
 test('a token goes by the clock of the instance: exact in its end, with a skew in its beginning', async () => {
@@ -63,7 +69,9 @@ test('a token goes by the clock of the instance: exact in its end, with a skew i
       const { errors } = await request(url, token, '{ inbox { unreadCount } }')
       return errors?.[0]?.extensions.code ?? 'ok'
     })
-    return (await Promise.all(codes)).join(' ')
+    const all = (await Promise.all(codes)).join(' ')
+    figure('21. tokens, right, ahead, behind and 20 s behind', { [JSON.stringify(seconds)]: all })
+    return all
   }
   const no = 'UNAUTHENTICATED'
   expect(clockSkewSecondsMax).toBe(30)

@@ -72,6 +72,10 @@ test('nobody looks after the partitions for two days: sends go on', async () => 
   await time.set(monday + dayMs)
   await sleep(sized(500, 5_000))
   expect(await workload.verdict()).toEqual(flawless)
+  figure('22. nobody looks after the partitions for two days', {
+    sent: workload.writers.accepted.length,
+    'slowest send ms': Math.max(...workload.writers.tookMs),
+  })
   expect(await partitions()).toEqual(before)
   // PostgreSQL's time limits go by the same clock, so that what was under way may have been ended by them.
   expect([...workload.writers.failures.keys()].filter((code) => code !== 'UNAVAILABLE')).toEqual([])
@@ -107,8 +111,10 @@ test('a partition dropped below the cursors of clients is told to those who may 
   }, 10_000)
   await send('afterwards')
 
+  const askedAt = performance.now()
   using behind = read(first.cursor)
-  await vi.waitFor(() => expect(behind.finals).toEqual(['CURSOR_EXPIRED']))
+  await vi.waitFor(() => expect(behind.finals).toEqual(['CURSOR_EXPIRED']), { interval: 5 })
+  figure('22. a partition dropped below a cursor', { 'told after ms': performance.now() - askedAt })
   expect(titles(behind)).toEqual([])
   using atHead = read(second.cursor)
   using anew = read()

@@ -16,7 +16,7 @@ const growthMibMax = 32
 const heldMibMax = 16
 /** With what a busy machine adds. */
 const p99Factor = 2
-const p99SlackMs = 500
+const p99SlackMs = 100
 const catchUpMsMax = sized(30_000, 180_000)
 /** Twice as long without an answer to its pings, and a reader of whom nothing else is known is taken for dead. */
 const keepaliveMs = sized(1_000, 12_000)

@@ -12,7 +12,7 @@ export interface Built extends AsyncDisposable {
   main: string
 }
 
-/** A defect to plant in the compiled program, so that a test can show that it would notice. */
+/** A defect to plant in the compiled program, so that a test can show that it would notice; or a shorter deadline. */
 export interface Sabotage {
   /** Of the compiled program, such as `bus/probe.js`. */
   file: string
