@@ -1,0 +1,122 @@
+// The delivering parts of the program as src/server.ts wires them, over a log in memory in the place of PostgreSQL: for
+// workload A, in which no peer stores anything either. Numbers, cursors, doorbells, the tail check: all of it is on.
+
+import { ready } from './common.mjs'
+import { serveControl } from './control.mjs'
+
+const load = (file) => import(`../../dist/${file}.js`)
+const [{ createAuth }, { createMemoryBus }, { createRedisBus }, { startHealth }, { createHttpServer }] =
+  await Promise.all(['auth', 'bus/bus-memory', 'bus/bus-redis', 'health', 'http'].map(load))
+const [{ createSchema }, { createMetrics }, { createCursors }, { parseDoorbell }, { createNotificationResolvers }] =
+  await Promise.all(
+    ['graphql/schema', 'metrics', 'notifications/cursor', 'notifications/doorbell', 'notifications/resolvers'].map(
+      load,
+    ),
+  )
+const [{ createSend }, { createSubscribe }, { createTailCheck }] = await Promise.all(
+  ['notifications/send', 'notifications/subscribe', 'notifications/tail-check'].map(load),
+)
+const { pino } = await import('pino')
+
+const epoch = '0102030405060708'
+const logger = pino({ level: 'warn' })
+const metrics = createMetrics()
+const cursors = createCursors(Buffer.alloc(32, 1))
+const clock = { now: () => Date.now(), async adjust() {} }
+const inboxes = new Map()
+
+function inboxOf(userId) {
+  const known = inboxes.get(userId)
+  if (known) return known
+  const inbox = { userId, epoch, seq: 0, createdAt: 0, stateVersion: 0, undelivered: 0, unseen: 0, unread: 0 }
+  inboxes.set(userId, inbox)
+  return inbox
+}
+
+const log = {
+  async read(userId) {
+    const inbox = { ...inboxOf(userId) }
+    const upTo = { seq: inbox.seq, createdAt: inbox.createdAt }
+    return { inbox, notifications: [], upTo, isComplete: true, isSameLog: true, isNextThere: true }
+  },
+  async heads(userIds) {
+    const heads = userIds.map((userId) => {
+      const { seq, createdAt, stateVersion } = inboxOf(userId)
+      return [userId, { seq, createdAt, stateVersion }]
+    })
+    return { epoch, heads: new Map(heads) }
+  },
+}
+
+const append = {
+  async append(items) {
+    const now = Date.now()
+    const before = new Map()
+    const rows = items.map(({ idempotency, ...content }) => {
+      const inbox = inboxOf(content.userId)
+      if (!before.has(content.userId)) before.set(content.userId, inbox.seq > 0 ? inbox.createdAt : null)
+      inbox.seq += 1
+      inbox.createdAt = Math.max(inbox.createdAt, now)
+      inbox.undelivered += 1
+      inbox.unseen += 1
+      inbox.unread += 1
+      const marks = { deliveredAt: null, seenAt: null, readAt: null, archivedAt: null }
+      return { ...content, ...marks, seq: inbox.seq, createdAt: inbox.createdAt, epoch }
+    })
+    return rows.map((notification) => {
+      const { userId } = notification
+      return { notification, inbox: { ...inboxOf(userId), createdAtBefore: before.get(userId) } }
+    })
+  },
+  findFirst: async () => [],
+  findUnlocked: async (userIds) => userIds,
+}
+
+const url = process.env.BENCH_REDIS_URL
+const channels = Number(process.env.BENCH_CHANNELS ?? 1)
+const bus =
+  process.env.BENCH_BUS === 'memory'
+    ? createMemoryBus({ logger })
+    : createRedisBus({ url, channels, prefix: 'bench', logger, parse: parseDoorbell })
+const tailCheck = createTailCheck({ log, intervalMs: 5_000, logger })
+const send = createSend({ append, bus, clock, metrics, onUnexpected: fail })
+const subscribe = createSubscribe({ log, bus, tailCheck, cursors, clock, metrics, logger })
+const server = createHttpServer({
+  host: '127.0.0.1',
+  port: 0,
+  schema: createSchema(createNotificationResolvers({ ...send, cursors, subscribe })),
+  auth: createAuth({ secret: process.env.BENCH_JWT_SECRET }),
+  logger,
+  health: startHealth({ clock, bus, logger }),
+  allowedOrigins: [],
+  graphiql: false,
+  introspection: false,
+  maxBodyBytes: 1024 ** 2,
+  maxMessageBytes: 64 * 1024,
+  maxConnections: 50_000,
+  maxConnectionsPerUser: 10,
+  maxSubscriptionsPerSocket: 100,
+  initTimeoutMs: 10_000,
+  keepaliveMs: 12_000,
+  metrics: {
+    opened() {},
+    closed() {},
+    rejected: fail,
+    delivered(channel, at) {
+      metrics.deliveries.inc({ channel, status: 'sent' })
+      if (at !== null) metrics.deliveryLatency.observe({ channel }, Math.max(0, clock.now() - at) / 1000)
+    },
+    failed() {},
+    slowConsumer: fail,
+  },
+})
+const { url: address } = await server.listen()
+const control = await serveControl(
+  (userId, body) => void send.send('bench', { userId, title: 'bench', body }).catch(fail),
+)
+ready({ port: Number(new URL(address).port), control })
+
+function fail(reason) {
+  console.error(reason)
+  return reason
+}

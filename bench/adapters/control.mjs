@@ -1,0 +1,24 @@
+// How a workload tells a server to publish: lines of TCP, `<user's index> <text>`, the same for every adapter.
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+
+/** Calls `publish(userId, text)` for each line. Returns the port. */
+export async function serveControl(publish) {
+  const server = createServer({ noDelay: true }, (socket) => {
+    let rest = ''
+    socket.setEncoding('latin1').on('data', (chunk) => {
+      const text = rest + chunk
+      let start = 0
+      for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', start)) {
+        const space = text.indexOf(' ', start)
+        publish(`user-${text.slice(start, space)}`, text.slice(space + 1, end))
+        start = end + 1
+      }
+      rest = text.slice(start)
+    })
+    socket.on('error', () => socket.destroy())
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return server.address().port
+}

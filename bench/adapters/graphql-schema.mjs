@@ -1,0 +1,35 @@
+// The schema of the GraphQL peers, and the mutation as their documentation would write it: one INSERT, one publish.
+import { insert, notificationOf } from './common.mjs'
+
+export const typeDefs = /* GraphQL */ `
+  type Notification { id: ID! title: String! body: String! createdAt: String! }
+  type SendNotificationPayload { notification: Notification! }
+  input SendNotificationInput { userId: ID! title: String! body: String! }
+  type Query { version: String! }
+  type Mutation { sendNotification(input: SendNotificationInput!): SendNotificationPayload! }
+  type Subscription { notifications: Notification! }
+`
+
+/** `publish(userId, notification)` and `subscribe(userId, context)`, an iterator of `{ notifications }`. */
+export function resolversOf({ publish, subscribe }) {
+  return {
+    Query: { version: () => '1' },
+    Mutation: {
+      async sendNotification(_, { input }, { claims }) {
+        if (
+          !String(claims.scope ?? '')
+            .split(' ')
+            .includes('notifications:send')
+        )
+          throw new Error('may not send')
+        const notification = notificationOf(input)
+        await insert(input.userId, notification)
+        await publish(input.userId, notification)
+        return { notification }
+      },
+    },
+    Subscription: {
+      notifications: { subscribe: (_, __, context) => subscribe(context.claims.sub, context) },
+    },
+  }
+}

@@ -1,0 +1,25 @@
+// Socket.IO with its Redis adapter and a room a user, as its documentation wires it.
+import { createServer } from 'node:http'
+import { createAdapter } from '@socket.io/redis-adapter'
+import { Server } from 'socket.io'
+import { claimsOf, connectRedis, listen, notificationOf, ready } from './common.mjs'
+import { serveControl } from './control.mjs'
+import { answerSends } from './plain-send.mjs'
+
+const publish = (userId, notification) => void io.to(userId).emit('notification', notification)
+const sends = answerSends(publish)
+const server = createServer((request, response) => {
+  if (request.url === '/graphql') sends(request, response)
+})
+const io = new Server(server, { adapter: createAdapter(connectRedis(), connectRedis()), transports: ['websocket'] })
+io.use(async (socket, next) => {
+  try {
+    socket.data.userId = (await claimsOf(socket.handshake.auth.token)).sub
+    next()
+  } catch (error) {
+    next(error)
+  }
+})
+io.on('connection', (socket) => void socket.join(socket.data.userId))
+const control = await serveControl((userId, body) => publish(userId, notificationOf({ title: 'bench', body })))
+ready({ port: await listen(server), control })

@@ -1,0 +1,42 @@
+// `ws` and a Redis channel a user: what one writes by hand without GraphQL.
+import { createServer } from 'node:http'
+import { WebSocketServer } from 'ws'
+import { claimsOf, connectRedis, listen, notificationOf, ready } from './common.mjs'
+import { serveControl } from './control.mjs'
+import { answerSends } from './plain-send.mjs'
+
+const publisher = connectRedis()
+const subscriber = connectRedis()
+const socketsOf = new Map()
+const publish = (userId, notification) => publisher.publish(`user:${userId}`, JSON.stringify(notification))
+const server = createServer(answerSends(publish))
+const sockets = new WebSocketServer({ noServer: true })
+
+subscriber.on('message', (channel, text) => {
+  for (const socket of socketsOf.get(channel) ?? []) socket.send(text)
+})
+server.on('upgrade', async (request, socket, head) => {
+  try {
+    const { sub } = await claimsOf(request.headers.authorization)
+    sockets.handleUpgrade(request, socket, head, (accepted) => void connected(accepted, `user:${sub}`))
+  } catch {
+    socket.end('HTTP/1.1 401 Unauthorized\r\n\r\n')
+  }
+})
+
+async function connected(socket, channel) {
+  const own = socketsOf.get(channel) ?? new Set()
+  socketsOf.set(channel, own.add(socket))
+  socket.on('close', () => {
+    own.delete(socket)
+    if (own.size > 0) return
+    socketsOf.delete(channel)
+    void subscriber.unsubscribe(channel)
+  })
+  socket.on('error', () => socket.terminate())
+  if (own.size === 1) await subscriber.subscribe(channel)
+  socket.send('ready')
+}
+
+const control = await serveControl((userId, body) => publish(userId, notificationOf({ title: 'bench', body })))
+ready({ port: await listen(server), control })
