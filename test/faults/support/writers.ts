@@ -172,9 +172,9 @@ export class Writers {
       }
       this.failedMs.push(performance.now() - requestedAt)
       const code = answer ? (answer.errors?.[0]?.extensions?.code ?? 'none') : 'network'
-      this.failures.set(code, (this.failures.get(code) ?? 0) + 1)
       // It has expired before anybody accepted it.
       if (code === 'BAD_USER_INPUT' && 'expiresAt' in more) break
+      this.failures.set(code, (this.failures.get(code) ?? 0) + 1)
       if (answer && !retryable.has(code)) {
         this.defects.push(`${title} was refused: ${JSON.stringify(answer)}`)
         break
