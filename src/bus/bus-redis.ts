@@ -1,6 +1,7 @@
 // The bus between processes: Redis publish and subscribe, through graphql-redis-subscriptions over ioredis.
 // Users are spread over a settable number of channels; a process is subscribed to those that its users are on, and
-// dispatches by user itself. One batch is at most one PUBLISH a channel (envelope.ts). channels.ts keeps the
+// dispatches by user itself. One batch is at most one PUBLISH a channel (envelope.ts). Those that listen in the sender's
+// own process get the message at once, whatever Redis does, and its echo is dropped unread. channels.ts keeps the
 // subscriptions, probe.ts notices a connection that went silent.
 //
 // What the library does that is kept away here: it can't say when a SUBSCRIBE is answered, a failed one is an unhandled
@@ -16,7 +17,7 @@ import { seldom } from '../seldom.ts'
 import type { Addressed, Bus } from './bus.ts'
 import { type Channels, createChannels } from './channels.ts'
 import { createDispatch } from './dispatch.ts'
-import { readEnvelope, writeEnvelopes } from './envelope.ts'
+import { isFrom, readEnvelope, writeEnvelopes } from './envelope.ts'
 import { createProbe, probeTickMs } from './probe.ts'
 
 /**
@@ -46,7 +47,8 @@ export interface RedisBusOptions<Message> {
 export function createRedisBus<Message>(options: RedisBusOptions<Message>): Bus<Message> {
   const { url, logger, parse, prefix = 'carillon' } = options
   const names = Array.from({ length: options.channels }, (_, index) => `${prefix}:${index}`)
-  const probeChannel = `${prefix}:probe:${randomUUID()}`
+  const sender = randomUUID()
+  const probeChannel = `${prefix}:probe:${sender}`
   const dispatch = createDispatch<Message>(logger)
   /** Channels that the library is subscribed to, and how many listen on each. */
   const rooms = new Map<string, { listeners: number; subscription: Promise<number> }>()
@@ -107,6 +109,7 @@ export function createRedisBus<Message>(options: RedisBusOptions<Message>): Bus<
   }
 
   function receive(payload: Buffer): void {
+    if (isFrom(sender, payload)) return
     try {
       readEnvelope(payload, dispatch.has, take)
     } catch (error) {
@@ -126,7 +129,7 @@ export function createRedisBus<Message>(options: RedisBusOptions<Message>): Bus<
 
   async function publishAll(batch: readonly Addressed<Message>[]): Promise<void> {
     try {
-      const envelopes = writeEnvelopes(batch, channelOf)
+      const envelopes = writeEnvelopes(sender, batch, channelOf)
       const sends: Promise<void>[] = []
       const { stream } = publisher.client
       // One write to the socket for all of them.
@@ -177,6 +180,9 @@ export function createRedisBus<Message>(options: RedisBusOptions<Message>): Bus<
       if (closing !== undefined || batch.length === 0) return
       const sent = publishAll(batch)
       publishing.add(sent)
+      // Listeners run after the publisher's own code, as they do when a message comes over a network.
+      await undefined
+      for (const { userId, message } of batch) dispatch.deliver(userId, message)
       await sent
       publishing.delete(sent)
     },

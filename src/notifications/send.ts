@@ -1,7 +1,6 @@
 // Sending: validate, commit with whatever else is being sent (group-commit.ts), ring (the bus), answer. Accepted means
 // committed to the database. Next: group-commit.ts, append.ts, and at the other end subscribe.ts.
 import { createHash } from 'node:crypto'
-import { v7 as uuidv7 } from 'uuid'
 import type { Bus } from '../bus/bus.ts'
 import type { Clock } from '../clock.ts'
 import { badUserInput, CarillonError } from '../errors.ts'
@@ -10,6 +9,7 @@ import type { Append, Appended, First, Idempotency } from './append.ts'
 import type { Doorbell } from './doorbell.ts'
 import { createGroupCommit } from './group-commit.ts'
 import type { Content, Json, Notification } from './notification.ts'
+import { newId } from './uuid.ts'
 import { batchItemsMax, checkIdempotencyKey, type SendInput, validateContent } from './validate.ts'
 
 /** Idempotency keys are apart by operation. */
@@ -53,7 +53,7 @@ export function createSend({ append, bus, clock, metrics, onUnexpected }: SendOp
       if (!first) throw badUserInput('expiresAt must lie in the future')
       return repeated(first, idempotency)
     }
-    const committed = await groupCommit.commit({ id: uuidv7(), ...content, idempotency })
+    const committed = await groupCommit.commit({ id: newId(), ...content, idempotency })
     if ('first' in committed) return repeated(committed.first, idempotency)
     return { notification: committed.appended.notification, duplicate: false }
   }

@@ -6,7 +6,7 @@ import { commandTimeoutMs } from '../../src/redis.ts'
 import { startProxy } from '../support/proxy.ts'
 import { startRedis } from '../support/redis.ts'
 import { listen, note } from './bus.contract.ts'
-import { connectRedisBus, count, publishUntilHeard } from './redis-bus.ts'
+import { connectRedisBus, count, publishFromElsewhere, publishUntilHeard } from './redis-bus.ts'
 
 const slackMs = 1_000
 
@@ -44,7 +44,9 @@ describe.concurrent('a connection that went silent', () => {
     await using redis = await startRedis()
     await using proxy = await startProxy({ targets: [redis.url] })
     await using connected = connectRedisBus(proxy)
+    await using elsewhere = connectRedisBus({ url: redis.url, prefix: connected.prefix })
     const heard = await listen(connected.bus, 'alice')
+    const heardElsewhere = await listen(elsewhere.bus, 'alice')
     await vi.waitFor(() => expect(connected.bus.status().healthy).toBe(true))
     proxy.impair({ which: /-publisher/, direction: 'toClient', isOld: true, blackhole: true })
     const startedAt = performance.now()
@@ -53,8 +55,11 @@ describe.concurrent('a connection that went silent', () => {
     expect(connected.counts.publishErrors).toBe(1)
     await vi.waitFor(async () => {
       await connected.bus.publish([{ userId: 'alice', message: note('back') }])
-      expect(heard).toContainEqual(note('back'))
+      expect(heardElsewhere).toContainEqual(note('back'))
     }, 2_000)
+    await publishFromElsewhere(redis, connected, [{ userId: 'alice', message: note('hello') }])
+    await vi.waitFor(() => expect(heard).toContainEqual(note('hello')))
+    expect(elsewhere.counts.resumes).toBe(0)
     expect(connected.counts.resumes).toBe(0)
   })
 
@@ -83,7 +88,8 @@ describe.concurrent('a Redis that is frozen', () => {
     expect(connected.bus.status().healthy).toBe(false)
     redis.resume()
     await vi.waitFor(() => expect(connected.counts.resumes).toBeGreaterThan(0), 10_000)
-    await publishUntilHeard(connected, heard)
+    await using elsewhere = connectRedisBus({ url: redis.url, prefix: connected.prefix })
+    await publishUntilHeard(elsewhere.bus, heard)
     await vi.waitFor(() => expect(connected.bus.status()).toEqual({ healthy: true }), probeBoundMs + slackMs)
   })
 
@@ -111,7 +117,8 @@ describe.concurrent('a Redis that is frozen', () => {
     expect(slow.filter(({ begunMs }) => begunMs > commandTimeoutMs + slackMs / 2)).toEqual([])
     expect(connected.counts.publishErrors).toBe(published.length)
     redis.resume()
-    await publishUntilHeard(connected, heard)
+    await using elsewhere = connectRedisBus({ url: redis.url, prefix: connected.prefix })
+    await publishUntilHeard(elsewhere.bus, heard)
   })
 
   it('takes no more than a backlog of memory', async () => {

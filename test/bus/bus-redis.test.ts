@@ -7,7 +7,7 @@ import { probeBoundMs, probeIntervalMs } from '../../src/bus/probe.ts'
 import { commandTimeoutMs } from '../../src/redis.ts'
 import { startRedis } from '../support/redis.ts'
 import { listen, note } from './bus.contract.ts'
-import { adminOf, captureLog, connectRedisBus, count, publishUntilHeard } from './redis-bus.ts'
+import { adminOf, captureLog, connectRedisBus, count, publishFromElsewhere, publishUntilHeard } from './redis-bus.ts'
 
 const slackMs = 1_500
 
@@ -16,6 +16,7 @@ describe('a Redis that comes and goes', () => {
     await using redis = await startRedis()
     await redis.stop()
     await using connected = connectRedisBus(redis)
+    await using elsewhere = connectRedisBus({ url: redis.url, prefix: connected.prefix })
     const { bus, counts } = connected
     const heard: string[] = []
     const startedAt = performance.now()
@@ -26,8 +27,8 @@ describe('a Redis that comes and goes', () => {
 
     await redis.restart()
     await vi.waitFor(() => expect(counts.resumes).toBe(1), 5_000)
-    await publishUntilHeard(connected, heard)
-    expect(bus.status()).toEqual({ healthy: true })
+    await publishUntilHeard(elsewhere.bus, heard)
+    await vi.waitFor(() => expect(bus.status()).toEqual({ healthy: true }), 5_000)
     expect(count(connected.logged, 'not reachable')).toBeLessThanOrEqual(2)
     expect(count(connected.logged, 'reachable again')).toBe(2)
   })
@@ -41,7 +42,9 @@ describe('a Redis that comes and goes', () => {
     await redis.restart()
     await vi.waitFor(() => expect(connected.counts.resumes).toBe(1), 5_000)
     await vi.waitFor(() => expect(connected.bus.status().healthy).toBe(true), 5_000)
-    await connected.bus.publish(users.map((userId) => ({ userId, message: note('back') })))
+    await using elsewhere = connectRedisBus({ url: redis.url, channels: 16, prefix: connected.prefix })
+    await vi.waitFor(() => expect(elsewhere.bus.status().healthy).toBe(true), 5_000)
+    await elsewhere.bus.publish(users.map((userId) => ({ userId, message: note('back') })))
     await vi.waitFor(() => expect(heard).toEqual(users.map(() => [note('back')])))
   })
 
@@ -53,7 +56,7 @@ describe('a Redis that comes and goes', () => {
     for (let round = 1; round <= 3; round++) {
       await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
       await vi.waitFor(() => expect(connected.counts.resumes).toBe(round), 5_000)
-      await connected.bus.publish([{ userId: 'alice', message: note('back', round) }])
+      await publishFromElsewhere(redis, connected, [{ userId: 'alice', message: note('back', round) }])
       await vi.waitFor(() => expect(heard).toHaveLength(round))
     }
   })
@@ -61,24 +64,25 @@ describe('a Redis that comes and goes', () => {
   it('publishes again as soon as it is connected, however often Redis cuts off what publishes', async () => {
     await using redis = await startRedis()
     await using connected = connectRedisBus(redis)
+    await using elsewhere = connectRedisBus({ url: redis.url, prefix: connected.prefix })
     const heard: string[] = []
-    expect(await connected.bus.listen('alice', ({ text }) => heard.push(text)).attached).toBe(true)
+    expect(await elsewhere.bus.listen('alice', ({ text }) => heard.push(text)).attached).toBe(true)
     const admin = adminOf(redis)
     for (let round = 1; round <= 5; round++) {
       await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
       heard.length = 0
-      await publishUntilHeard(connected, heard)
+      await publishUntilHeard(connected.bus, heard)
     }
-    expect(connected.counts.resumes).toBe(0)
+    expect(elsewhere.counts.resumes).toBe(0)
   })
 
   it('goes on where a message is more than Redis keeps for a subscriber, which it cuts off', async () => {
     await using redis = await startRedis({ settings: ['--client-output-buffer-limit', 'pubsub 100kb 0 0'] })
     await using connected = connectRedisBus(redis)
     const heard = await listen(connected.bus, 'alice')
-    await connected.bus.publish([{ userId: 'alice', message: note('x'.repeat(1_000_000)) }])
+    await publishFromElsewhere(redis, connected, [{ userId: 'alice', message: note('x'.repeat(1_000_000)) }])
     await vi.waitFor(() => expect(connected.counts.resumes).toBe(1), 5_000)
-    await connected.bus.publish([{ userId: 'alice', message: note('small') }])
+    await publishFromElsewhere(redis, connected, [{ userId: 'alice', message: note('small') }])
     await vi.waitFor(() => expect(heard).toEqual([note('small')]))
   })
 
@@ -93,7 +97,7 @@ describe('a Redis that comes and goes', () => {
     await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
     await vi.waitFor(() => expect(connected.counts.resumes).toBe(1), 5_000)
     await vi.waitFor(() => expect(connected.bus.status()).toEqual({ healthy: true }), 5_000)
-    await connected.bus.publish([{ userId: 'alice', message: note('hello') }])
+    await publishFromElsewhere(redis, connected, [{ userId: 'alice', message: note('hello') }])
     await vi.waitFor(() => expect(heard).toEqual([note('hello')]))
   })
 
@@ -117,8 +121,29 @@ describe('a Redis that comes and goes', () => {
     expect(connected.bus.status().healthy).toBe(false)
     await restarted
     await vi.waitFor(() => expect(connected.counts.resumes).toBe(1), 3_000)
-    await publishUntilHeard(connected, heard)
-    expect(heard).not.toContain('lost')
+    await using elsewhere = connectRedisBus({ url: redis.url, prefix: connected.prefix })
+    await publishUntilHeard(elsewhere.bus, heard)
+  })
+
+  it('is not needed for what is published where it is listened for, and brings none of it a second time', async () => {
+    await using redis = await startRedis()
+    await using connected = connectRedisBus(redis)
+    await using elsewhere = connectRedisBus({ url: redis.url, prefix: connected.prefix })
+    const heard = await listen(connected.bus, 'alice')
+    const heardElsewhere = await listen(elsewhere.bus, 'alice')
+    await vi.waitFor(() => expect(connected.bus.status().healthy).toBe(true))
+    redis.pause()
+    const published = connected.bus.publish([{ userId: 'alice', message: note('one') }])
+    expect(heard).toEqual([])
+    await vi.waitFor(() => expect(heard).toEqual([note('one')]), commandTimeoutMs / 2)
+    redis.resume()
+    await published
+    await elsewhere.bus.publish([{ userId: 'alice', message: note('two') }])
+    await vi.waitFor(() => expect(heard.at(-1)).toEqual(note('two')), 5_000)
+    // It hears its own at once, be another's still on its way.
+    await vi.waitFor(() => expect(heardElsewhere).toHaveLength(2))
+    expect(heardElsewhere).toContainEqual(note('one'))
+    expect(heard).toEqual([note('one'), note('two')])
   })
 
   it('is not attached while reconnecting, though it was before', async () => {
@@ -237,9 +262,11 @@ describe('what is in Redis', () => {
     }
     await vi.waitFor(async () => expect(await channelsInRedis()).toEqual(kept), 3 * probeIntervalMs)
     expect(await admin.pubsub('NUMPAT')).toBe(0)
-    await connected.bus.publish([{ userId: 'stays', message: note('still here') }])
+    await using elsewhere = connectRedisBus({ url: redis.url, channels: 32, prefix: connected.prefix })
+    await vi.waitFor(() => expect(elsewhere.bus.status().healthy).toBe(true))
+    await elsewhere.bus.publish([{ userId: 'stays', message: note('still here') }])
     await vi.waitFor(() => expect(heard).toEqual([note('still here')]))
-    await connected.bus.close()
+    await Promise.all([connected.bus.close(), elsewhere.bus.close()])
     await vi.waitFor(async () => expect(await channelsInRedis()).toEqual([]))
   })
 
@@ -270,18 +297,19 @@ describe('what is in Redis', () => {
       '',
       '\n',
       '{}\n',
-      '["alice",100]\n{}',
-      '["alice",-5]\n{}',
-      '["alice"]\n{}',
-      '["alice",4]\nnull',
-      '["alice",2]\n{{',
+      '["somebody","alice",100]\n{}',
+      '["somebody","alice",-5]\n{}',
+      '["somebody","alice"]\n{}',
       '["alice",2]\n{}',
+      '["somebody","alice",4]\nnull',
+      '["somebody","alice",2]\n{{',
+      '["somebody","alice",2]\n{}',
       Buffer.from([0xff, 0xfe, 0x0a, 0x00]),
     ]
     for (const payload of garbage) await admin.publish(channel, payload)
     // A bad message among good ones takes none of them along.
-    await admin.publish(channel, '["alice",2,"alice",24]\n{}{"text":"ok","number":1}')
-    await connected.bus.publish([{ userId: 'alice', message: note('good') }])
+    await admin.publish(channel, '["somebody","alice",2,"alice",24]\n{}{"text":"ok","number":1}')
+    await publishFromElsewhere(redis, connected, [{ userId: 'alice', message: note('good') }])
     await vi.waitFor(() => expect(heard).toEqual([note('ok', 1), note('good')]))
     expect(count(connected.logged, 'not a message')).toBe(1)
     expect(connected.logged.join()).not.toContain('private')
@@ -293,8 +321,8 @@ describe('what is in Redis', () => {
     await using stranger = connectRedisBus(redis)
     const heard = await listen(connected.bus, 'alice')
     const unheard = await listen(stranger.bus, 'alice')
-    await stranger.bus.publish([{ userId: 'alice', message: note('for strangers') }])
-    await connected.bus.publish([{ userId: 'alice', message: note('for us') }])
+    await publishFromElsewhere(redis, stranger, [{ userId: 'alice', message: note('for strangers') }])
+    await publishFromElsewhere(redis, connected, [{ userId: 'alice', message: note('for us') }])
     await vi.waitFor(() => expect([heard, unheard]).toEqual([[note('for us')], [note('for strangers')]]))
   })
 
@@ -312,7 +340,8 @@ describe('what is in Redis', () => {
     expect(connected.counts.publishErrors).toBe(1)
     await admin.acl('SETUSER', 'carillon', 'allchannels')
     await vi.waitFor(() => expect(connected.counts.resumes).toBe(1), 5_000)
-    await publishUntilHeard(connected, heard)
+    await using elsewhere = connectRedisBus({ url: redis.url, prefix: connected.prefix })
+    await publishUntilHeard(elsewhere.bus, heard)
   })
 
   it('may refuse to publish: unhealthy with the reason, and what others publish still arrives', async () => {
@@ -328,7 +357,7 @@ describe('what is in Redis', () => {
     // Long enough for the probe to have taken it for silence.
     await vi.waitFor(() => expect(elsewhere.lags.length).toBeGreaterThan((2 * probeBoundMs) / 1_000), 15_000)
     await elsewhere.bus.publish([{ userId: 'alice', message: note('heard') }])
-    await vi.waitFor(() => expect(heard).toEqual([note('heard')]))
+    await vi.waitFor(() => expect(heard).toEqual([note('refused'), note('heard')]))
     expect(connected.counts.resumes).toBe(0)
     expect(count(connected.logged, 'connecting anew')).toBe(0)
     await admin.acl('SETUSER', 'carillon', '+publish')

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
 import { type Logger, pino } from 'pino'
 import { expect, onTestFinished, vi } from 'vitest'
-import type { Bus } from '../../src/bus/bus.ts'
+import type { Addressed, Bus } from '../../src/bus/bus.ts'
 import { createRedisBus } from '../../src/bus/bus-redis.ts'
 import { type Note, note } from './bus.contract.ts'
 
@@ -54,11 +54,23 @@ export function captureLog(): CapturedLog {
   return { logger: pino({ base: null }, { write: (line) => void logged.push(line) }), logged }
 }
 
-/** Until the bus has connected both ways, what is published may be lost: that is its contract. */
-export async function publishUntilHeard({ bus }: ConnectedBus, heard: string[]): Promise<void> {
+/** By another process, whose messages come over Redis. */
+export async function publishFromElsewhere(
+  { url }: { url: string },
+  { prefix }: ConnectedBus,
+  batch: readonly Addressed<Note>[],
+): Promise<void> {
+  await using elsewhere = connectRedisBus({ url, prefix })
+  await vi.waitFor(() => expect(elsewhere.bus.status()).toEqual({ healthy: true }), { timeout: 5_000, interval: 10 })
+  await elsewhere.bus.publish(batch)
+  expect(elsewhere.counts.publishErrors).toBe(0)
+}
+
+/** Until the buses of both processes have connected, what is published may be lost: that is their contract. */
+export async function publishUntilHeard(publisher: Bus<Note>, heard: string[]): Promise<void> {
   await vi.waitFor(
     async () => {
-      await bus.publish([{ userId: 'alice', message: note('again') }])
+      await publisher.publish([{ userId: 'alice', message: note('again') }])
       expect(heard).toContain('again')
     },
     { timeout: 5_000, interval: 100 },

@@ -53,7 +53,8 @@ export interface LostDoorbells {
 export async function loseLastDoorbells(fleet: FaultFleet, tailCheckMs: number): Promise<LostDoorbells> {
   await using redis = await operateRedis(fleet)
   // As many as the tail check has rounds in its interval: one in each.
-  await using workload = await Workload.start({ fleet, users: slicesPerInterval, perSecond: 100 })
+  const apart = { readFrom: [0], sendTo: [1] }
+  await using workload = await Workload.start({ fleet, users: slicesPerInterval, perSecond: 100, ...apart })
   await sleep(200)
   const { lost } = await workload.verdict()
   if (lost.length > 0) throw new Error(`lost before anything happened: ${lost}`)
