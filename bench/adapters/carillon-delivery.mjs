@@ -61,11 +61,11 @@ const append = {
       inbox.unseen += 1
       inbox.unread += 1
       const marks = { deliveredAt: null, seenAt: null, readAt: null, archivedAt: null }
-      return { ...content, ...marks, seq: inbox.seq, createdAt: inbox.createdAt, epoch }
+      return { seq: inbox.seq, createdAt: inbox.createdAt, epoch, ...content, ...marks }
     })
     return rows.map((notification) => {
       const { userId } = notification
-      return { notification, inbox: { ...inboxOf(userId), createdAtBefore: before.get(userId) } }
+      return { notification, inbox: { createdAtBefore: before.get(userId), ...inboxOf(userId) } }
     })
   },
   findFirst: async () => [],

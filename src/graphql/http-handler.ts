@@ -113,7 +113,7 @@ async function send(answer: Response, response: ServerResponse): Promise<void> {
 }
 
 function sendText(response: ServerResponse, status: number, headers: Record<string, string>, text: string): void {
-  response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(text) })
+  response.writeHead(status, { 'content-length': Buffer.byteLength(text), ...headers })
   response.end(text)
 }
 

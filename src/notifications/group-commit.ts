@@ -147,7 +147,7 @@ export function createGroupCommit({ append, onCommit }: GroupCommitOptions): Gro
     const results = await retryConflicts(() => append.append(distinct.map(({ item }) => item)))
     const committed = distinct.flatMap((one, index) => {
       const appended = results[index]
-      return appended ? [{ ...one, appended }] : []
+      return appended ? [{ appended, ...one }] : []
     })
     // Not awaited: the next group has to wait neither for the bus nor for this read.
     void onCommit(committed.map(({ appended }) => appended)).then(() => {

@@ -180,15 +180,26 @@ export class StreamState {
     this.#inbox = inbox
     const { seq, createdAt } = this.#position ?? inbox
     const stateVersion = kind === 'inboxEvents' ? this.#stateVersion : undefined
-    onEvent({
-      ...event,
-      inbox,
-      // Signing costs some microseconds, and not everybody selects it.
-      get cursor() {
-        const position = stateVersion === undefined ? { seq, createdAt } : { seq, createdAt, stateVersion }
-        return cursors.encode(inbox.userId, inbox.epoch, position)
-      },
-    })
+    const position = stateVersion === undefined ? { seq, createdAt } : { seq, createdAt, stateVersion }
+    onEvent(Object.assign(new Told(inbox, position, cursors), event))
+  }
+}
+
+/** What all events have. */
+class Told {
+  readonly inbox: InboxState
+  readonly #position: Position
+  readonly #cursors: Cursors
+
+  constructor(inbox: InboxState, position: Position, cursors: Cursors) {
+    this.inbox = inbox
+    this.#position = position
+    this.#cursors = cursors
+  }
+
+  /** Signed when asked for: that costs some microseconds, and not everybody selects it. */
+  get cursor(): string {
+    return this.#cursors.encode(this.inbox.userId, this.inbox.epoch, this.#position)
   }
 }
 

@@ -111,7 +111,7 @@ const forgotten = {
   },
 }
 
-const silentMs = sized(3_500, 30_000)
+const silentMs = sized(3_000, 30_000)
 
 for (const { what, firstMsMax, begin } of sized(silences, [...silences, forgotten])) {
   test(`PostgreSQL ${what}: mutations fail within their deadline, and afterwards every connection is usable`, async () => {

@@ -8,7 +8,7 @@ import type { Instance } from './support/instance.ts'
 import { figure } from './support/scale.ts'
 import { flawless, quantile, Workload } from './support/workload.ts'
 
-const minutes = Number(process.env.FAULTS_MINUTES ?? 0.15)
+const minutes = Number(process.env.FAULTS_MINUTES ?? 0.1)
 const seed = Number(process.env.FAULTS_SEED ?? Math.floor(Math.random() * 1e9))
 const isLong = minutes >= 5
 const users = 20

@@ -21,7 +21,7 @@ const catchUpMsMax = sized(30_000, 180_000)
 /** Twice as long without an answer to its pings, and a reader of whom nothing else is known is taken for dead. */
 const keepaliveMs = sized(1_000, 12_000)
 /** Longer than that, and shorter than what closes a reader as too slow. */
-const throttledMs = sized(4_000, 28_000)
+const throttledMs = sized(3_000, 28_000)
 /** After all has been sent: until a server closes the connection of a reader that takes nothing. */
 const stoppedMs = sized(0, 45_000)
 const bytesPerSecond = 1_000

@@ -13,7 +13,7 @@ import { figure, sized } from './support/scale.ts'
 import { collectsWhenAsked, heldMemory, watch, watchMemory } from './support/watch.ts'
 import { flawless, quantile, Workload } from './support/workload.ts'
 
-const clients = sized(600, 10_000)
+const clients = sized(400, 10_000)
 /** What waits for each when it comes back. */
 const backlog = 5
 /** A second storm shows whether the first has left anything behind; only a large one weighs anything. */
