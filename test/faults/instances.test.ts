@@ -171,7 +171,7 @@ test('frozen and continued: acknowledges nothing that did not arrive, and holds 
   for (const reader of cut) reader.cut()
   liftClients()
   liftPostgres()
-  await sleep(sized(6_000, 60_000))
+  await sleep(sized(5_000, 60_000))
   frozen.thaw()
   const thawedAt = performance.now()
   await sleep(sized(500, 5_000))
