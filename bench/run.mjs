@@ -1,7 +1,8 @@
 // Carillon beside its peers: the same work for each, round after round, by turns. Needs `npm run build`, and here `npm ci`.
 //   npm run bench                       all workloads, five rounds; writes results.json
 //   npm run bench -- --quick            A, C and D of three servers, one round
-//   npm run bench -- --workload A       one workload   --server stock,carillon   some servers   --rounds 3
+//   npm run bench -- --workload A       one workload   --server stock,Carillon   some servers   --rounds 3
+//   npm run bench -- --profile FOLDER   a CPU profile of each server
 import { fork, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -20,6 +21,7 @@ const { values } = parseArgs({
     rounds: { type: 'string' },
     workload: { type: 'string' },
     server: { type: 'string' },
+    profile: { type: 'string' },
   },
 })
 const isQuick = values.quick
@@ -97,6 +99,7 @@ const workloads = {
 const chosenServers = values.server?.split(',') ?? (isQuick ? ['bare ws', 'stock', 'Carillon'] : Object.keys(servers))
 const chosenWorkloads = values.workload?.split(',') ?? Object.keys(workloads)
 const secret = randomBytes(32).toString('hex')
+const profiling = values.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}`]
 const machine = { cpu: cpus()[0]?.model, cores: cpus().length, node: process.version }
 
 const services = await startServices()
@@ -139,7 +142,7 @@ async function runAll() {
 async function runOne(workload, { protocol, document = documents.peer, env = {} }, adapter) {
   const databaseUrl = await services.createDatabase()
   if (!adapter.startsWith('carillon')) await createPeersTable(databaseUrl)
-  const server = spawn(process.execPath, [join(import.meta.dirname, 'adapters', `${adapter}.mjs`)], {
+  const server = spawn(process.execPath, [...profiling, join(import.meta.dirname, 'adapters', `${adapter}.mjs`)], {
     stdio: ['pipe', 'pipe', 'inherit'],
     env: {
       PATH: process.env.PATH,

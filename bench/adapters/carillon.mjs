@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { ready } from './common.mjs'
 
-const child = spawn(process.execPath, [join(import.meta.dirname, '../../dist/main.js')], {
+// With a profile where this process has one.
+const child = spawn(process.execPath, [...process.execArgv, join(import.meta.dirname, '../../dist/main.js')], {
   stdio: ['ignore', 'pipe', 'inherit'],
   env: {
     PATH: process.env.PATH,
