@@ -36,7 +36,7 @@ const servers = {
   Apollo: { adapter: 'apollo', protocol: 'graphql' },
   stock: { adapter: 'stock', protocol: 'graphql' },
   Carillon: { adapter: 'carillon', delivery: 'carillon-delivery', protocol: 'graphql', document: documents.carillon },
-  'Carillon, in process': {
+  'Carillon in process': {
     delivery: 'carillon-delivery',
     env: { BENCH_BUS: 'memory' },
     protocol: 'graphql',
@@ -98,6 +98,11 @@ const workloads = {
 
 const chosenServers = values.server?.split(',') ?? (isQuick ? ['bare ws', 'stock', 'Carillon'] : Object.keys(servers))
 const chosenWorkloads = values.workload?.split(',') ?? Object.keys(workloads)
+const unknown = [
+  ...chosenServers.filter((name) => !servers[name]),
+  ...chosenWorkloads.filter((name) => !workloads[name]),
+]
+if (unknown.length > 0) throw new Error(`unknown: ${unknown}`)
 const secret = randomBytes(32).toString('hex')
 const profiling = values.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}`]
 const machine = { cpu: cpus()[0]?.model, cores: cpus().length, node: process.version }
