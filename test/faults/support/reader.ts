@@ -72,6 +72,8 @@ export class Reader implements Disposable {
   readonly closings = new Map<number, number>()
   readonly #seen = new Set<string>()
   cursor: string | null
+  /** Of the first event that ever came. */
+  firstCursor: string | null = null
   connections = 0
   /** Since when the stream has been subscribed, by `performance.now()`; undefined while it is not. */
   subscribedAt: number | undefined
@@ -171,6 +173,7 @@ export class Reader implements Disposable {
     const event = data?.event as (Received & InboxEvent) | undefined
     if (!event) return void this.defects.push(`not an event: ${JSON.stringify({ data, ...payload })}`)
     this.cursor = event.cursor
+    this.firstCursor ??= event.cursor
     if (event.stateChanged) this.stateChanges += 1
     if (event.__typename === 'CaughtUp') this.caughtUpAt ??= performance.now()
     if (event.notifications) {

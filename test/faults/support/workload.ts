@@ -227,16 +227,16 @@ export class Workload implements AsyncDisposable {
     )
   }
 
-  /** What was taken back and comes all the same to a client that is new. */
+  /** What was taken back and comes all the same to a client that reads the log again, from its first event on. */
   async #withdrawnAndReplayed(): Promise<string[]> {
     const { withdrawn, expiresAt } = this.writers
     if (withdrawn.size === 0) return []
     // Two clocks: that of PostgreSQL says when.
     await sleep(Math.max(0, expiresAt + sameMomentMs - performance.now()))
-    const users = new Map(this.readers.map((reader) => [reader.userId, reader.options]))
+    const users = new Map(this.readers.map((reader) => [reader.userId, reader]))
     const replayed = await Promise.all(
-      [...users.values()].map(async ({ userId, token, nextUrl }) => {
-        using anew = new Reader({ userId, token, nextUrl, kind: 'inboxEvents' })
+      [...users.values()].map(async ({ firstCursor, options: { userId, token, nextUrl } }) => {
+        using anew = new Reader({ userId, token, nextUrl, kind: 'inboxEvents', after: firstCursor })
         const giveUpAt = performance.now() + caughtUpMsMax
         while (anew.caughtUpAt === undefined) {
           if (performance.now() > giveUpAt) return [`a new stream of ${userId} did not catch up`]
