@@ -1,50 +1,66 @@
-// The process of the clients: connects users, and runs one load against one server. Started by run.mjs, which it tells what
-// it has measured.
-import { createHmac } from 'node:crypto'
+// The process of the clients: connects users, and runs one load against one server. Started by session.mjs, which tells it
+// what to do, and which it tells what it has measured.
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { openCaller } from './callers.mjs'
+import { closedLoop, openLoop } from './loads.mjs'
 import { subscribe } from './protocols.mjs'
+import { tokenOf } from './token.mjs'
 
 const connectingMax = 50
 const settleMs = 1_000
 /** From one address to one server there are 28,000 ports. */
 const localAddressOf = (user) => `127.0.0.${2 + (user % 8)}`
-const secret = process.env.BENCH_JWT_SECRET
 const filler = 'x'.repeat(140)
 
-const state = { users: 0, port: 0, control: 0, onDelivery: (_text) => {} }
+const sendMutation = `mutation ($input: SendNotificationInput!) { sendNotification(input: $input) { notification { id } } }`
+const sendManyMutation = `mutation ($inputs: [SendNotificationInput!]!) { sendNotifications(inputs: $inputs) { payload { notification { id } } error { code } } }`
+
+const state = { users: 0, target: undefined, sockets: [], onDelivery: (_text) => {} }
 
 const commands = {
-  async connect({ users, port, control, protocol, document }) {
-    Object.assign(state, { users, port, control })
+  /** Users 0 to `users`, but for those who are connected already. */
+  async connect({ users, target }) {
+    state.target = target
     const startedAt = performance.now()
-    for (let first = 0; first < users; first += connectingMax) {
-      const some = Array.from({ length: Math.min(connectingMax, users - first) }, (_, place) => first + place)
-      await Promise.all(
-        some.map((user) => {
-          const options = {
-            protocol,
-            port,
-            document,
-            token: tokenOf(`user-${user}`),
-            localAddress: localAddressOf(user),
-          }
-          return subscribe(options, (text) => state.onDelivery(text))
-        }),
-      )
+    for (let first = state.users; first < users; first += connectingMax) {
+      await connectAll(first, Math.min(users, first + connectingMax))
     }
+    state.users = users
     const ms = performance.now() - startedAt
     // What begins once a connection is accepted.
     await sleep(settleMs)
     return { ms }
   },
 
-  /** Deliveries, so many under way at once. */
-  async publish({ count, underWay }) {
-    const control = connect({ port: state.control, host: '127.0.0.1', noDelay: true })
-    await once(control, 'connect')
-    const load = closedLoop(count)
+  /** Users `first` to `end` all at once, and until they have had `deliveries` together. They are gone again then. */
+  async catchUp({ target, first, end, deliveries }) {
+    state.target = target
+    let count = 0
+    let lastMs = 0
+    const startedAt = performance.now()
+    const isDone = new Promise((resolve) => {
+      state.onDelivery = () => {
+        if (++count !== deliveries) return
+        lastMs = performance.now() - startedAt
+        resolve()
+      }
+    })
+    await Promise.all([connectAll(first, end), isDone])
+    return { ms: lastMs }
+  },
+
+  disconnect() {
+    for (const socket of state.sockets) socket.destroy()
+    state.sockets = []
+    state.users = 0
+  },
+
+  /** Deliveries: so many under way at once, or with `perSecond` so many a second. */
+  async publish({ count, underWay, perSecond }) {
+    const control = await openControl()
+    const load = perSecond === undefined ? closedLoop(count) : openLoop(count, perSecond)
     let queue = ''
     load.begin = (number) => {
       if (queue === '') setImmediate(flush)
@@ -60,124 +76,111 @@ const commands = {
     return result
   },
 
-  /** Sends over HTTP: each is over once it is answered and delivered. */
-  async send({ count, underWay }) {
+  /** One text to all users, again each time when the last has it. */
+  async broadcast({ times }) {
+    const control = await openControl()
+    const load = closedLoop(times)
+    let missing = 0
+    load.begin = (number) => {
+      missing = state.users
+      control.write(`*${state.users} #${number}#${filler}\n`)
+    }
+    state.onDelivery = (text) => {
+      if (--missing === 0) load.end(numberIn(text))
+    }
+    const result = await load.run(1)
+    control.destroy()
+    return result
+  },
+
+  /** Sends: each is over once it is answered and delivered. `each`: so many in one operation, of which `count` are made. */
+  async send({ count, underWay, over = 'http', each = 1 }) {
     const load = closedLoop(count)
     const token = tokenOf('service', 'notifications:send')
-    const callers = []
-    const idle = []
-    const half = new Uint8Array(count)
+    const { ports } = state.target
+    const opening = Array.from({ length: underWay }, (_, place) =>
+      openCaller({ over, port: ports[place % ports.length], token }),
+    )
+    const callers = await Promise.all(opening)
+    const idle = [...callers]
+    const missing = new Uint16Array(count).fill(each + 1)
     const isOver = (number) => {
-      if (++half[number] === 2) load.end(number)
+      if (--missing[number] === 0) load.end(number)
     }
-    for (let caller = 0; caller < underWay; caller++) {
-      const one = new Caller(state.port, token)
-      await one.connected
-      callers.push(one)
-      idle.push(one)
-    }
+    const inputOf = (number) => ({
+      userId: `user-${number % state.users}`,
+      title: 'bench',
+      body: `#${number}#${filler}`,
+    })
     load.begin = (number) => {
       const caller = idle.pop()
-      caller.post({ userId: `user-${number % state.users}`, title: 'bench', body: `#${number}#${filler}` }, () => {
+      const inputs = Array.from({ length: each }, (_, place) => inputOf(number * each + place))
+      const [query, variables] = each === 1 ? [sendMutation, { input: inputs[0] }] : [sendManyMutation, { inputs }]
+      caller.call(query, variables, () => {
         idle.push(caller)
         isOver(number)
       })
     }
-    state.onDelivery = (text) => isOver(numberIn(text))
+    state.onDelivery = (text) => isOver(Math.floor(numberIn(text) / each))
     const result = await load.run(underWay)
     for (const caller of callers) caller.close()
-    return result
+    return { ...result, perSecond: result.perSecond * each }
+  },
+
+  /** Operations over HTTP, one after the other: `calls` of `{ user, query, variables }`. */
+  async call({ target, calls }) {
+    const answers = []
+    const load = closedLoop(calls.length)
+    const callers = new Map()
+    for (const { user } of calls) {
+      if (callers.has(user)) continue
+      callers.set(user, await openCaller({ over: 'http', port: target.ports[0], token: tokenOf(user, calls[0].scope) }))
+    }
+    load.begin = (number) => {
+      const { user, query, variables } = calls[number]
+      callers.get(user).call(query, variables, (text) => {
+        answers[number] = text
+        load.end(number)
+      })
+    }
+    const result = await load.run(1)
+    for (const caller of callers.values()) caller.close()
+    return { ...result, lastAnswer: answers.at(-1) }
   },
 }
 
 process.on('message', async ({ command, ...options }) => {
   try {
-    process.send({ result: await commands[command](options) })
+    process.send({ result: (await commands[command](options)) ?? null })
   } catch (error) {
     process.send({ error: String(error.stack) })
   }
 })
+process.on('uncaughtException', (error) => {
+  process.send({ error: String(error.stack) }, () => process.exit(1))
+})
+
+async function connectAll(first, end) {
+  const { ports, protocol, document } = state.target
+  const some = Array.from({ length: end - first }, (_, place) => first + place)
+  const sockets = await Promise.all(
+    some.map((user) => {
+      const userId = `user-${user}`
+      const port = ports[user % ports.length]
+      const options = { protocol, port, document, userId, token: tokenOf(userId), localAddress: localAddressOf(user) }
+      return subscribe(options, (text) => state.onDelivery(text))
+    }),
+  )
+  state.sockets.push(...sockets)
+}
+
+async function openControl() {
+  const control = connect({ port: state.target.control, host: '127.0.0.1', noDelay: true })
+  await once(control, 'connect')
+  return control
+}
 
 function numberIn(text) {
   const start = text.indexOf('#') + 1
   return Number(text.slice(start, text.indexOf('#', start)))
-}
-
-/** As many under way as told, until `count` are over. `begin` is the caller's, who calls `end` for each. */
-function closedLoop(count) {
-  const beganAt = new Float64Array(count)
-  const tookMs = []
-  let next = 0
-  let done = () => {}
-  const load = {
-    begin: (_number) => {},
-    end(number) {
-      tookMs.push(performance.now() - beganAt[number])
-      if (next < count) start()
-      else if (tookMs.length === count) done()
-    },
-    async run(underWay) {
-      const startedAt = performance.now()
-      const isDone = new Promise((resolve) => {
-        done = resolve
-      })
-      while (next < Math.min(underWay, count)) start()
-      await isDone
-      const ms = performance.now() - startedAt
-      tookMs.sort((a, b) => a - b)
-      return { perSecond: (count / ms) * 1_000, p50Ms: tookMs[count >> 1], p99Ms: tookMs[Math.floor(count * 0.99)] }
-    },
-  }
-  function start() {
-    const number = next++
-    beganAt[number] = performance.now()
-    load.begin(number)
-  }
-  return load
-}
-
-const mutation = `mutation ($input: SendNotificationInput!) { sendNotification(input: $input) { notification { id } } }`
-
-/** One connection over HTTP that is kept, and carries one request at a time. */
-class Caller {
-  #socket
-  #head
-  #text = ''
-  #done = () => {}
-
-  constructor(port, token) {
-    this.#socket = connect({ port, host: '127.0.0.1', noDelay: true })
-    this.connected = once(this.#socket, 'connect')
-    this.#head = `POST /graphql HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer ${token}\r\nContent-Type: application/json\r\nAccept: application/json\r\n`
-    this.#socket.setEncoding('latin1').on('data', (chunk) => this.#take(chunk))
-  }
-
-  post(input, done) {
-    const body = JSON.stringify({ query: mutation, variables: { input } })
-    this.#done = done
-    this.#socket.write(`${this.#head}Content-Length: ${body.length}\r\n\r\n${body}`)
-  }
-
-  close() {
-    this.#socket.destroy()
-  }
-
-  #take(chunk) {
-    this.#text += chunk
-    const head = this.#text.indexOf('\r\n\r\n')
-    if (head < 0) return
-    const length = /content-length: (\d+)/i.exec(this.#text)
-    const isWhole = length ? this.#text.length >= head + 4 + Number(length[1]) : this.#text.endsWith('\r\n0\r\n\r\n')
-    if (!isWhole) return
-    if (!this.#text.includes('"id":"') || this.#text.includes('"errors"')) throw new Error(this.#text)
-    this.#text = ''
-    this.#done()
-  }
-}
-
-function tokenOf(sub, scope) {
-  const now = Math.floor(Date.now() / 1_000)
-  const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
-  const signed = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode({ sub, scope, iat: now, exp: now + 3_600 })}`
-  return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`
 }

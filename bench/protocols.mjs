@@ -3,10 +3,13 @@
 import { randomBytes } from 'node:crypto'
 import { connect } from 'node:net'
 
-/** Each: the upgrade's path and headers, what to say first, and what each text means: `ready`, a delivery, or an answer. */
+/**
+ * Each: the upgrade's path and headers, what to say first, and what each text means: `ready`, a delivery, or an answer.
+ * Where nothing is said at the start, who is connected is ready.
+ */
 const protocols = {
   graphql: {
-    path: '/graphql',
+    path: () => '/graphql',
     headers: () => 'Sec-WebSocket-Protocol: graphql-transport-ws\r\n',
     first: (token) => JSON.stringify({ type: 'connection_init', payload: { authorization: `Bearer ${token}` } }),
     take(text, say, document) {
@@ -19,12 +22,12 @@ const protocols = {
     },
   },
   plain: {
-    path: '/',
+    path: () => '/',
     headers: (token) => `Authorization: Bearer ${token}\r\n`,
     take: (text) => (text === 'ready' ? 'ready' : 'delivery'),
   },
   'socket.io': {
-    path: '/socket.io/?EIO=4&transport=websocket',
+    path: () => '/socket.io/?EIO=4&transport=websocket',
     headers: () => '',
     take(text, say, _, token) {
       if (text[0] === '0') return void say(`40${JSON.stringify({ token })}`)
@@ -41,56 +44,84 @@ export const documents = {
   carillon: 'subscription { notifications { id seq title body createdAt cursor } }',
 }
 
-/** Resolves when the server has accepted it. `onDelivery` has the text of each frame that delivers. */
-export function subscribe({ protocol, port, token, document, localAddress }, onDelivery) {
+/**
+ * Resolves with the socket when the server has accepted it. `onDelivery` has the text of each frame that delivers.
+ * What goes wrong later is thrown, and ends the process of the clients: a load would wait for ever.
+ */
+export function subscribe({ protocol, port, userId, token, document, localAddress }, onDelivery) {
   const { path, headers, first, take } = protocols[protocol]
   return new Promise((resolve, reject) => {
-    const socket = connect({ port, host: '127.0.0.1', localAddress, noDelay: true })
-    const say = (text) => socket.write(frame(text))
-    let pending = Buffer.alloc(0)
-    let isUpgraded = false
-    socket.on('error', reject)
-    socket.on('close', () => reject(new Error('the server closed a connection')))
-    socket.on('connect', () => {
-      const key = randomBytes(16).toString('base64')
-      socket.write(
-        `GET ${path} HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
-          `Sec-WebSocket-Key: ${key}\r\nSec-WebSocket-Version: 13\r\n${headers(token)}\r\n`,
-      )
-    })
-    socket.on('data', (chunk) => {
-      let bytes = pending.length > 0 ? Buffer.concat([pending, chunk]) : chunk
-      if (!isUpgraded) {
-        const end = bytes.indexOf('\r\n\r\n')
-        pending = bytes
-        if (end < 0) return
-        if (!bytes.toString('latin1', 0, 12).endsWith('101')) return reject(new Error(bytes.toString('latin1', 0, end)))
-        isUpgraded = true
-        bytes = bytes.subarray(end + 4)
+    let isReady = false
+    const fail = (error) => {
+      if (isReady) throw error
+      reject(error)
+    }
+    const socket = openWebSocket({
+      port,
+      localAddress,
+      path: path(userId),
+      headers: headers(token),
+      onOpen(say) {
         if (first) say(first(token))
-      }
-      while (bytes.length >= 2) {
-        let length = bytes[1] & 127
-        let offset = 2
-        if (length === 126) {
-          if (bytes.length < 4) break
-          length = bytes.readUInt16BE(2)
-          offset = 4
-        }
-        if (bytes.length < offset + length) break
-        const opcode = bytes[0] & 15
-        const text = bytes.toString('latin1', offset, offset + length)
-        bytes = bytes.subarray(offset + length)
-        if (opcode === 9) socket.write(frame(text, 10))
-        if (opcode !== 1) continue
+      },
+      onText(text, say) {
         const meaning = take(text, say, document, token)
         if (meaning === 'delivery') onDelivery(text)
-        else if (meaning === 'ready') resolve(socket)
-        else if (meaning === 'wrong') reject(new Error(text))
-      }
-      pending = bytes
+        else if (meaning === 'ready') {
+          isReady = true
+          resolve(socket)
+        } else if (meaning === 'wrong') fail(new Error(text))
+      },
+      onFail: fail,
     })
   })
+}
+
+/** A WebSocket of texts of 65,535 bytes at most. `onFail` is called too where the server closes it. */
+export function openWebSocket({ port, localAddress, path, headers, onOpen, onText, onFail }) {
+  const socket = connect({ port, host: '127.0.0.1', localAddress, noDelay: true })
+  const say = (text) => socket.write(frame(text))
+  let pending = Buffer.alloc(0)
+  let isUpgraded = false
+  socket.on('error', onFail)
+  socket.on('end', () => onFail(new Error('the server closed a connection')))
+  socket.on('connect', () => {
+    const key = randomBytes(16).toString('base64')
+    socket.write(
+      `GET ${path} HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
+        `Sec-WebSocket-Key: ${key}\r\nSec-WebSocket-Version: 13\r\n${headers}\r\n`,
+    )
+  })
+  socket.on('data', (chunk) => {
+    let bytes = pending.length > 0 ? Buffer.concat([pending, chunk]) : chunk
+    if (!isUpgraded) {
+      const end = bytes.indexOf('\r\n\r\n')
+      pending = bytes
+      if (end < 0) return
+      if (!bytes.toString('latin1', 0, 12).endsWith('101')) return onFail(new Error(bytes.toString('latin1', 0, end)))
+      isUpgraded = true
+      bytes = bytes.subarray(end + 4)
+      onOpen(say)
+    }
+    while (bytes.length >= 2) {
+      let length = bytes[1] & 127
+      let offset = 2
+      if (length === 126) {
+        if (bytes.length < 4) break
+        length = bytes.readUInt16BE(2)
+        offset = 4
+      }
+      if (bytes.length < offset + length) break
+      const opcode = bytes[0] & 15
+      const text = bytes.toString('latin1', offset, offset + length)
+      bytes = bytes.subarray(offset + length)
+      if (opcode === 9) socket.write(frame(text, 10))
+      else if (opcode === 8) onFail(new Error(`the server closed a connection: ${text}`))
+      else if (opcode === 1) onText(text, say)
+    }
+    pending = bytes
+  })
+  return socket
 }
 
 /** With a mask of zeros, which changes nothing. */

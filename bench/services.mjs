@@ -40,7 +40,7 @@ export async function startServices() {
   const { rows } = await client.query('show server_version')
   let databases = 0
   return {
-    version: rows[0].server_version,
+    postgresVersion: rows[0].server_version,
     postgresPid: postmaster.pid,
     redisPid: redis.pid,
     redisUrl: `redis://127.0.0.1:${redisPort}`,

@@ -8,14 +8,16 @@ import express from 'express'
 import { RedisPubSub } from 'graphql-redis-subscriptions'
 import { useServer } from 'graphql-ws/use/ws'
 import { WebSocketServer } from 'ws'
-import { claimsOf, connectRedis, listen, notificationOf, ready } from './common.mjs'
+import { claimsOf, connectRedis, hasBroadcasts, listen, notificationOf, ready } from './common.mjs'
 import { serveControl } from './control.mjs'
 import { resolversOf, typeDefs } from './graphql-schema.mjs'
 
 const pubsub = new RedisPubSub({ publisher: connectRedis(), subscriber: connectRedis() })
 const topicOf = (userId) => `notifications:${userId}`
+const topicOfAll = 'notifications'
 const publish = (userId, notification) => pubsub.publish(topicOf(userId), { notifications: notification })
-const resolvers = resolversOf({ publish, subscribe: (userId) => pubsub.asyncIterableIterator(topicOf(userId)) })
+const topicsOf = (userId) => (hasBroadcasts ? [topicOf(userId), topicOfAll] : topicOf(userId))
+const resolvers = resolversOf({ publish, subscribe: (userId) => pubsub.asyncIterableIterator(topicsOf(userId)) })
 
 const schema = makeExecutableSchema({ typeDefs, resolvers })
 const app = express()
@@ -37,5 +39,8 @@ app.use(
   express.json(),
   expressMiddleware(apollo, { context: async ({ req }) => ({ claims: await claimsOf(req.headers.authorization) }) }),
 )
-const control = await serveControl((userId, body) => publish(userId, notificationOf({ title: 'bench', body })))
+const control = await serveControl(
+  (userId, body) => publish(userId, notificationOf({ title: 'bench', body })),
+  (body) => pubsub.publish(topicOfAll, { notifications: notificationOf({ title: 'bench', body }) }),
+)
 ready({ port: await listen(server), control })

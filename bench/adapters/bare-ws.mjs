@@ -34,5 +34,13 @@ function publish(userId, notification) {
   for (const socket of socketsOf.get(userId) ?? []) socket.send(text)
 }
 
-const control = await serveControl((userId, body) => publish(userId, notificationOf({ title: 'bench', body })))
+function broadcast(notification) {
+  const text = JSON.stringify(notification)
+  for (const own of socketsOf.values()) for (const socket of own) socket.send(text)
+}
+
+const control = await serveControl(
+  (userId, body) => publish(userId, notificationOf({ title: 'bench', body })),
+  (body) => broadcast(notificationOf({ title: 'bench', body })),
+)
 ready({ port: await listen(server), control })

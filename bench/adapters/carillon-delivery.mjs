@@ -1,5 +1,5 @@
 // The delivering parts of the program as src/server.ts wires them, over a log in memory in the place of PostgreSQL: for
-// workload A, in which no peer stores anything either. Numbers, cursors, doorbells, the tail check: all of it is on.
+// workloads A and B, in which no peer stores anything either. Numbers, cursors, doorbells, the tail check: all of it is on.
 
 import { ready } from './common.mjs'
 import { serveControl } from './control.mjs'
@@ -13,8 +13,8 @@ const [{ createSchema }, { createMetrics }, { createCursors }, { parseDoorbell }
       load,
     ),
   )
-const [{ createSend }, { createSubscribe }, { createTailCheck }] = await Promise.all(
-  ['notifications/send', 'notifications/subscribe', 'notifications/tail-check'].map(load),
+const [{ createSend }, { createSubscribe }, { createTailCheck }, { newId }, { validateContent }] = await Promise.all(
+  ['send', 'subscribe', 'tail-check', 'uuid', 'validate'].map((file) => load(`notifications/${file}`)),
 )
 const { pino } = await import('pino')
 
@@ -74,12 +74,12 @@ const append = {
 
 const url = process.env.BENCH_REDIS_URL
 const channels = Number(process.env.BENCH_CHANNELS ?? 1)
-const bus =
-  process.env.BENCH_BUS === 'memory'
-    ? createMemoryBus({ logger })
-    : createRedisBus({ url, channels, prefix: 'bench', logger, parse: parseDoorbell })
+const joinRedis = () => createRedisBus({ url, channels, prefix: 'bench', logger, parse: parseDoorbell })
+// `two`: the sender's bus is not the receivers', as between two instances. Otherwise the two meet on one.
+const bus = process.env.BENCH_BUS === 'memory' ? createMemoryBus({ logger }) : joinRedis()
+const senderBus = process.env.BENCH_BUS === 'two' ? joinRedis() : bus
 const tailCheck = createTailCheck({ log, intervalMs: 5_000, logger })
-const send = createSend({ append, bus, clock, metrics, onUnexpected: fail })
+const send = createSend({ append, bus: senderBus, clock, metrics, onUnexpected: fail })
 const subscribe = createSubscribe({ log, bus, tailCheck, cursors, clock, metrics, logger })
 const server = createHttpServer({
   host: '127.0.0.1',
@@ -113,8 +113,27 @@ const server = createHttpServer({
 const { url: address } = await server.listen()
 const control = await serveControl(
   (userId, body) => void send.send('bench', { userId, title: 'bench', body }).catch(fail),
+  (body, users) => void broadcast(body, users).catch(fail),
 )
 ready({ port: Number(new URL(address).port), control })
+
+/** The same to all: each has it in their own log, and one batch rings for all. */
+async function broadcast(body, users) {
+  const content = validateContent({ userId: 'all', title: 'bench', body })
+  const items = Array.from({ length: users }, (_, user) => ({
+    id: newId(),
+    ...content,
+    userId: `user-${user}`,
+    idempotency: null,
+  }))
+  const appended = await append.append(items)
+  await senderBus.publish(
+    appended.map(({ notification, inbox }) => ({
+      userId: notification.userId,
+      message: { inbox, news: { kind: 'received', notifications: [notification] } },
+    })),
+  )
+}
 
 function fail(reason) {
   console.error(reason)

@@ -7,6 +7,9 @@ import pg from 'pg'
 
 const key = new TextEncoder().encode(process.env.BENCH_JWT_SECRET)
 
+/** Whether users hear, beside what is their own, what goes to all (workload B). */
+export const hasBroadcasts = process.env.BENCH_BROADCAST === '1'
+
 /** The claims of `Bearer <token>`. Throws where the token is not valid. */
 export async function claimsOf(authorization) {
   const { payload } = await jwtVerify(String(authorization ?? '').replace(/^Bearer /, ''), key, {
@@ -66,7 +69,7 @@ export async function listen(server) {
 }
 
 /** Tells the driver where the server listens, and ends with the driver. `pids`: those that count as the server. */
-export function ready({ port, control, pids = [process.pid] }) {
-  process.stdout.write(`${JSON.stringify({ port, control, pids })}\n`)
+export function ready({ port, ports = [port], control, pids = [process.pid] }) {
+  process.stdout.write(`${JSON.stringify({ ports, control, pids })}\n`)
   process.stdin.resume().on('end', () => process.exit())
 }

@@ -1,9 +1,10 @@
-// How a workload tells a server to publish: lines of TCP, `<user's index> <text>`, the same for every adapter.
+// How a workload tells a server to publish: lines of TCP, the same for every adapter. `<user's index> <text>` is to one
+// user, `*<how many there are> <text>` to all.
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
-/** Calls `publish(userId, text)` for each line. Returns the port. */
-export async function serveControl(publish) {
+/** Calls `publish(userId, text)` or `broadcast(text, users)` for each line. Returns the port. */
+export async function serveControl(publish, broadcast) {
   const server = createServer({ noDelay: true }, (socket) => {
     let rest = ''
     socket.setEncoding('latin1').on('data', (chunk) => {
@@ -11,7 +12,9 @@ export async function serveControl(publish) {
       let start = 0
       for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', start)) {
         const space = text.indexOf(' ', start)
-        publish(`user-${text.slice(start, space)}`, text.slice(space + 1, end))
+        const body = text.slice(space + 1, end)
+        if (text[start] === '*') broadcast(body, Number(text.slice(start + 1, space)))
+        else publish(`user-${text.slice(start, space)}`, body)
         start = end + 1
       }
       rest = text.slice(start)

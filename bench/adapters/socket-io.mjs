@@ -12,14 +12,15 @@ const server = createServer((request, response) => {
   if (request.url === '/graphql') sends(request, response)
 })
 const io = new Server(server, { adapter: createAdapter(connectRedis(), connectRedis()), transports: ['websocket'] })
-io.use(async (socket, next) => {
-  try {
-    socket.data.userId = (await claimsOf(socket.handshake.auth.token)).sub
+io.use((socket, next) => {
+  claimsOf(socket.handshake.auth.token).then(({ sub }) => {
+    socket.data.userId = sub
     next()
-  } catch (error) {
-    next(error)
-  }
+  }, next)
 })
 io.on('connection', (socket) => void socket.join(socket.data.userId))
-const control = await serveControl((userId, body) => publish(userId, notificationOf({ title: 'bench', body })))
+const control = await serveControl(
+  (userId, body) => publish(userId, notificationOf({ title: 'bench', body })),
+  (body) => void io.emit('notification', notificationOf({ title: 'bench', body })),
+)
 ready({ port: await listen(server), control })

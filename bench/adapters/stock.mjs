@@ -4,14 +4,16 @@ import { RedisPubSub } from 'graphql-redis-subscriptions'
 import { useServer } from 'graphql-ws/use/ws'
 import { createSchema, createYoga } from 'graphql-yoga'
 import { WebSocketServer } from 'ws'
-import { claimsOf, connectRedis, listen, notificationOf, ready } from './common.mjs'
+import { claimsOf, connectRedis, hasBroadcasts, listen, notificationOf, ready } from './common.mjs'
 import { serveControl } from './control.mjs'
 import { resolversOf, typeDefs } from './graphql-schema.mjs'
 
 const pubsub = new RedisPubSub({ publisher: connectRedis(), subscriber: connectRedis() })
 const topicOf = (userId) => `notifications:${userId}`
+const topicOfAll = 'notifications'
 const publish = (userId, notification) => pubsub.publish(topicOf(userId), { notifications: notification })
-const resolvers = resolversOf({ publish, subscribe: (userId) => pubsub.asyncIterableIterator(topicOf(userId)) })
+const topicsOf = (userId) => (hasBroadcasts ? [topicOf(userId), topicOfAll] : topicOf(userId))
+const resolvers = resolversOf({ publish, subscribe: (userId) => pubsub.asyncIterableIterator(topicsOf(userId)) })
 
 const yoga = createYoga({
   schema: createSchema({ typeDefs, resolvers }),
@@ -50,5 +52,8 @@ useServer(
   },
   new WebSocketServer({ server, path: yoga.graphqlEndpoint }),
 )
-const control = await serveControl((userId, body) => publish(userId, notificationOf({ title: 'bench', body })))
+const control = await serveControl(
+  (userId, body) => publish(userId, notificationOf({ title: 'bench', body })),
+  (body) => pubsub.publish(topicOfAll, { notifications: notificationOf({ title: 'bench', body }) }),
+)
 ready({ port: await listen(server), control })

@@ -1,18 +1,21 @@
 // `ws` and a Redis channel a user: what one writes by hand without GraphQL.
 import { createServer } from 'node:http'
 import { WebSocketServer } from 'ws'
-import { claimsOf, connectRedis, listen, notificationOf, ready } from './common.mjs'
+import { claimsOf, connectRedis, hasBroadcasts, listen, notificationOf, ready } from './common.mjs'
 import { serveControl } from './control.mjs'
 import { answerSends } from './plain-send.mjs'
 
 const publisher = connectRedis()
 const subscriber = connectRedis()
 const socketsOf = new Map()
+const channelOfAll = 'users'
 const publish = (userId, notification) => publisher.publish(`user:${userId}`, JSON.stringify(notification))
 const server = createServer(answerSends(publish))
 const sockets = new WebSocketServer({ noServer: true })
 
+if (hasBroadcasts) await subscriber.subscribe(channelOfAll)
 subscriber.on('message', (channel, text) => {
+  if (channel === channelOfAll) return broadcast(text)
   for (const socket of socketsOf.get(channel) ?? []) socket.send(text)
 })
 server.on('upgrade', async (request, socket, head) => {
@@ -23,6 +26,10 @@ server.on('upgrade', async (request, socket, head) => {
     socket.end('HTTP/1.1 401 Unauthorized\r\n\r\n')
   }
 })
+
+function broadcast(text) {
+  for (const own of socketsOf.values()) for (const socket of own) socket.send(text)
+}
 
 async function connected(socket, channel) {
   const own = socketsOf.get(channel) ?? new Set()
@@ -38,5 +45,8 @@ async function connected(socket, channel) {
   socket.send('ready')
 }
 
-const control = await serveControl((userId, body) => publish(userId, notificationOf({ title: 'bench', body })))
+const control = await serveControl(
+  (userId, body) => publish(userId, notificationOf({ title: 'bench', body })),
+  (body) => publisher.publish(channelOfAll, JSON.stringify(notificationOf({ title: 'bench', body }))),
+)
 ready({ port: await listen(server), control })
