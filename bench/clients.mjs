@@ -96,11 +96,12 @@ const commands = {
   /** Sends: each is over once it is answered and delivered. `each`: so many in one operation, of which `count` are made. */
   async send({ count, underWay, over = 'http', each = 1 }) {
     const load = closedLoop(count)
-    const token = tokenOf('service', 'notifications:send')
     const { ports } = state.target
-    const opening = Array.from({ length: underWay }, (_, place) =>
-      openCaller({ over, port: ports[place % ports.length], token }),
-    )
+    const opening = Array.from({ length: underWay }, (_, place) => {
+      // Sockets are counted by user, and a service with 64 of them would be too many.
+      const service = over === 'http' ? 'service' : `service-${place}`
+      return openCaller({ over, port: ports[place % ports.length], token: tokenOf(service, 'notifications:send') })
+    })
     const callers = await Promise.all(opening)
     const idle = [...callers]
     const missing = new Uint16Array(count).fill(each + 1)
@@ -156,6 +157,7 @@ process.on('message', async ({ command, ...options }) => {
     process.send({ error: String(error.stack) })
   }
 })
+process.on('disconnect', () => process.exit())
 process.on('uncaughtException', (error) => {
   process.send({ error: String(error.stack) }, () => process.exit(1))
 })

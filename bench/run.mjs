@@ -17,8 +17,10 @@ import { a } from './workloads/a-delivery.mjs'
 import { b } from './workloads/b-broadcast.mjs'
 import { c } from './workloads/c-connections.mjs'
 import { d, dBatch, dWebSocket } from './workloads/d-send.mjs'
+import { e } from './workloads/e-catch-up.mjs'
+import { g } from './workloads/g-idle.mjs'
 
-const workloads = [a, b, c, d, dWebSocket, dBatch]
+const workloads = [a, b, c, d, dWebSocket, dBatch, e, g]
 const quick = { workloads: ['D', 'A', 'C'], servers: ['bare ws', 'stock', 'Carillon'], deadlineMs: 5 * 60_000 }
 
 const { values } = parseArgs({
@@ -39,13 +41,9 @@ const unknown = [...serverNames.filter((name) => !servers[name]), ...workloadNam
 if (unknown.length > 0) throw new Error(`unknown: ${unknown}`)
 const isWhole = !isQuick && values.server === undefined && values.workload === undefined
 
-if (isQuick) {
-  setTimeout(() => {
-    console.error(`not done after ${quick.deadlineMs / 60_000} minutes`)
-    process.exit(1)
-  }, quick.deadlineMs).unref()
-}
 const services = await startServices()
+if (isQuick) setTimeout(giveUp, quick.deadlineMs, `not done after ${quick.deadlineMs / 60_000} minutes`).unref()
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, giveUp)
 const machine = describeMachine(services)
 console.error(machineText(machine))
 const secret = randomBytes(32).toString('hex')
@@ -53,7 +51,7 @@ const runs = []
 const failures = []
 try {
   for (let round = 1; round <= rounds; round++) {
-    for (const workload of chosen) await runRound(workload, round)
+    for (const workload of chosen) if (round <= (workload.roundsMax ?? rounds)) await runRound(workload, round)
     if (isWhole) await save()
   }
 } finally {
@@ -63,6 +61,13 @@ console.log(machineText(machine))
 for (const table of tables()) printTable(table)
 for (const failure of failures) console.error(failure)
 if (failures.length > 0) process.exitCode = 1
+
+/** What was started must not outlive this process. The servers end with it by themselves. */
+async function giveUp(reason) {
+  console.error(reason)
+  await services.close().catch(console.error)
+  process.exit(1)
+}
 
 async function runRound(workload, round) {
   for (const name of serverNames) {

@@ -1,7 +1,7 @@
 // The floor: `ws` and a map of the sockets of each user in this process. No Redis, so one instance only.
 import { createServer } from 'node:http'
 import { WebSocketServer } from 'ws'
-import { claimsOf, listen, notificationOf, ready } from './common.mjs'
+import { claimsOf, hasReplay, listen, notificationOf, ready, undeliveredOf } from './common.mjs'
 import { serveControl } from './control.mjs'
 import { answerSends } from './plain-send.mjs'
 
@@ -27,6 +27,11 @@ function connected(socket, userId) {
   })
   socket.on('error', () => socket.terminate())
   socket.send('ready')
+  if (hasReplay) void replay(socket, userId)
+}
+
+async function replay(socket, userId) {
+  for (const notification of await undeliveredOf(userId)) socket.send(JSON.stringify(notification))
 }
 
 function publish(userId, notification) {

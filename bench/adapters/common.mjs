@@ -10,6 +10,9 @@ const key = new TextEncoder().encode(process.env.BENCH_JWT_SECRET)
 /** Whether users hear, beside what is their own, what goes to all (workload B). */
 export const hasBroadcasts = process.env.BENCH_BROADCAST === '1'
 
+/** Whether a subscription begins with what was not delivered yet (workload E). */
+export const hasReplay = process.env.BENCH_REPLAY === '1'
+
 /** The claims of `Bearer <token>`. Throws where the token is not valid. */
 export async function claimsOf(authorization) {
   const { payload } = await jwtVerify(String(authorization ?? '').replace(/^Bearer /, ''), key, {
@@ -59,7 +62,7 @@ export async function undeliveredOf(userId) {
     'select id, title, body, created_at as "createdAt" from notifications where user_id = $1 and delivered_at is null order by created_at, id',
     [userId],
   )
-  return rows
+  return rows.map((row) => ({ ...row, createdAt: row.createdAt.toISOString() }))
 }
 
 export async function listen(server) {

@@ -1,5 +1,5 @@
 // The schema of the GraphQL peers, and the mutation as their documentation would write it: one INSERT, one publish.
-import { insert, notificationOf } from './common.mjs'
+import { hasReplay, insert, notificationOf, undeliveredOf } from './common.mjs'
 
 export const typeDefs = /* GraphQL */ `
   type Notification { id: ID! title: String! body: String! createdAt: String! }
@@ -29,7 +29,18 @@ export function resolversOf({ publish, subscribe }) {
       },
     },
     Subscription: {
-      notifications: { subscribe: (_, __, context) => subscribe(context.claims.sub, context) },
+      notifications: {
+        subscribe: (_, __, context) => {
+          const live = subscribe(context.claims.sub, context)
+          return hasReplay ? withReplay(context.claims.sub, live) : live
+        },
+      },
     },
   }
+}
+
+/** What was not delivered, then live. What is published between the two is lost, for which nothing is charged here. */
+async function* withReplay(userId, live) {
+  for (const notification of await undeliveredOf(userId)) yield { notifications: notification }
+  yield* await live
 }

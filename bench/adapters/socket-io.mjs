@@ -2,7 +2,7 @@
 import { createServer } from 'node:http'
 import { createAdapter } from '@socket.io/redis-adapter'
 import { Server } from 'socket.io'
-import { claimsOf, connectRedis, listen, notificationOf, ready } from './common.mjs'
+import { claimsOf, connectRedis, hasReplay, listen, notificationOf, ready, undeliveredOf } from './common.mjs'
 import { serveControl } from './control.mjs'
 import { answerSends } from './plain-send.mjs'
 
@@ -18,7 +18,12 @@ io.use((socket, next) => {
     next()
   }, next)
 })
-io.on('connection', (socket) => void socket.join(socket.data.userId))
+io.on('connection', async (socket) => {
+  const { userId } = socket.data
+  await socket.join(userId)
+  if (!hasReplay) return
+  for (const notification of await undeliveredOf(userId)) socket.emit('notification', notification)
+})
 const control = await serveControl(
   (userId, body) => publish(userId, notificationOf({ title: 'bench', body })),
   (body) => void io.emit('notification', notificationOf({ title: 'bench', body })),

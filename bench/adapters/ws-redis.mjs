@@ -1,7 +1,16 @@
 // `ws` and a Redis channel a user: what one writes by hand without GraphQL.
 import { createServer } from 'node:http'
 import { WebSocketServer } from 'ws'
-import { claimsOf, connectRedis, hasBroadcasts, listen, notificationOf, ready } from './common.mjs'
+import {
+  claimsOf,
+  connectRedis,
+  hasBroadcasts,
+  hasReplay,
+  listen,
+  notificationOf,
+  ready,
+  undeliveredOf,
+} from './common.mjs'
 import { serveControl } from './control.mjs'
 import { answerSends } from './plain-send.mjs'
 
@@ -21,7 +30,7 @@ subscriber.on('message', (channel, text) => {
 server.on('upgrade', async (request, socket, head) => {
   try {
     const { sub } = await claimsOf(request.headers.authorization)
-    sockets.handleUpgrade(request, socket, head, (accepted) => void connected(accepted, `user:${sub}`))
+    sockets.handleUpgrade(request, socket, head, (accepted) => void connected(accepted, sub))
   } catch {
     socket.end('HTTP/1.1 401 Unauthorized\r\n\r\n')
   }
@@ -31,7 +40,8 @@ function broadcast(text) {
   for (const own of socketsOf.values()) for (const socket of own) socket.send(text)
 }
 
-async function connected(socket, channel) {
+async function connected(socket, userId) {
+  const channel = `user:${userId}`
   const own = socketsOf.get(channel) ?? new Set()
   socketsOf.set(channel, own.add(socket))
   socket.on('close', () => {
@@ -43,6 +53,8 @@ async function connected(socket, channel) {
   socket.on('error', () => socket.terminate())
   if (own.size === 1) await subscriber.subscribe(channel)
   socket.send('ready')
+  if (!hasReplay) return
+  for (const notification of await undeliveredOf(userId)) socket.send(JSON.stringify(notification))
 }
 
 const control = await serveControl(
