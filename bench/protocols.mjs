@@ -5,7 +5,6 @@ import { connect } from 'node:net'
 
 /**
  * Each: the upgrade's path and headers, what to say first, and what each text means: `ready`, a delivery, or an answer.
- * Where nothing is said at the start, who is connected is ready.
  */
 const protocols = {
   graphql: {
@@ -36,6 +35,12 @@ const protocols = {
       return text.startsWith('42') ? 'delivery' : 'wrong'
     },
   },
+  nchan: {
+    path: (userId) => `/subscribe?user=${userId}`,
+    headers: (token) => `Authorization: Bearer ${token}\r\n`,
+    isReadyAtOnce: true,
+    take: () => 'delivery',
+  },
 }
 
 export const documents = {
@@ -49,9 +54,13 @@ export const documents = {
  * What goes wrong later is thrown, and ends the process of the clients: a load would wait for ever.
  */
 export function subscribe({ protocol, port, userId, token, document, localAddress }, onDelivery) {
-  const { path, headers, first, take } = protocols[protocol]
+  const { path, headers, first, take, isReadyAtOnce } = protocols[protocol]
   return new Promise((resolve, reject) => {
     let isReady = false
+    const succeed = () => {
+      isReady = true
+      resolve(socket)
+    }
     const fail = (error) => {
       if (isReady) throw error
       reject(error)
@@ -63,14 +72,13 @@ export function subscribe({ protocol, port, userId, token, document, localAddres
       headers: headers(token),
       onOpen(say) {
         if (first) say(first(token))
+        if (isReadyAtOnce) succeed()
       },
       onText(text, say) {
         const meaning = take(text, say, document, token)
         if (meaning === 'delivery') onDelivery(text)
-        else if (meaning === 'ready') {
-          isReady = true
-          resolve(socket)
-        } else if (meaning === 'wrong') fail(new Error(text))
+        else if (meaning === 'ready') succeed()
+        else if (meaning === 'wrong') fail(new Error(text))
       },
       onFail: fail,
     })

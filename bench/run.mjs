@@ -8,6 +8,8 @@ import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { writeCharts } from './charts.mjs'
+import { judge, lineOf, printGoals } from './goals.mjs'
 import { describeMachine, machineText } from './machine.mjs'
 import { printTable, show, summarize } from './report.mjs'
 import { servers } from './servers.mjs'
@@ -59,6 +61,10 @@ try {
 }
 console.log(machineText(machine))
 for (const table of tables()) printTable(table)
+const judged = judge(runs)
+if (isQuick) for (const one of judged) console.log(lineOf(one))
+else printGoals(judged)
+if (isWhole) await writeCharts(tables(), machine)
 for (const failure of failures) console.error(failure)
 if (failures.length > 0) process.exitCode = 1
 
@@ -72,7 +78,7 @@ async function giveUp(reason) {
 async function runRound(workload, round) {
   for (const name of serverNames) {
     const adapter = workload.adapterOf(servers[name])
-    if (adapter === undefined) continue
+    if (adapter === undefined || servers[name].workloads?.includes(workload.name) === false) continue
     const options = { services, server: servers[name], adapter, secret, env: workload.env, profile: values.profile }
     try {
       const figures = await withServer(options, (session) => workload.run({ ...session, isQuick }))
@@ -87,10 +93,13 @@ async function runRound(workload, round) {
 }
 
 function tables() {
-  return chosen.map(({ name, title }) => ({ workload: name, title, servers: summarize(runs, name, serverNames) }))
+  return chosen.map(({ name, title, charts }) => {
+    return { workload: name, title, charts, servers: summarize(runs, name, serverNames) }
+  })
 }
 
 async function save() {
   const file = join(import.meta.dirname, 'results.json')
-  await writeFile(file, `${JSON.stringify({ date: new Date(), machine, summary: tables(), runs }, null, 1)}\n`)
+  const results = { date: new Date(), machine, goals: judge(runs), summary: tables(), runs }
+  await writeFile(file, `${JSON.stringify(results, null, 1)}\n`)
 }

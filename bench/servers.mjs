@@ -6,7 +6,7 @@ const delivery = { ...carillon, delivery: 'carillon-delivery' }
 
 /**
  * `adapter`: the whole server. `delivery`: what A and B measure where that is not the whole server, since storing is no part
- * of them.
+ * of them. `workloads`: the only ones, where it can't do the others.
  */
 export const servers = {
   'bare ws': { adapter: 'bare-ws', protocol: 'plain' },
@@ -15,6 +15,7 @@ export const servers = {
   Mercurius: { adapter: 'mercurius', protocol: 'graphql' },
   Apollo: { adapter: 'apollo', protocol: 'graphql' },
   stock: { adapter: 'stock', protocol: 'graphql' },
+  'nginx + nchan': { adapter: 'nginx-nchan', protocol: 'nchan', workloads: ['A', 'B', 'C', 'G'] },
   /** The sender is on another instance. */
   'Carillon through Redis': { ...delivery, env: { BENCH_BUS: 'two' } },
   /** Over Redis too; sender and receiver meet on one instance. */

@@ -1,12 +1,11 @@
 // A PostgreSQL that flushes each commit to disk, and a Redis that keeps nothing: new for every run of every server.
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
+import { freePort, untilListening } from './ports.mjs'
 
 const load = (file) => import(`../dist/${file}.js`)
 const { resolveDataDir } = await load('embedded-postgres-folders')
@@ -68,26 +67,4 @@ export async function createPeersTable(url) {
     created_at timestamptz not null, delivered_at timestamptz)`)
   await client.query('create index on notifications (user_id, created_at, id)')
   await client.end()
-}
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address()
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
-async function untilListening(port) {
-  for (;;) {
-    const socket = connect(port, '127.0.0.1')
-    const isThere = await once(socket, 'connect').then(
-      () => true,
-      () => false,
-    )
-    socket.destroy()
-    if (isThere) return
-    await sleep(20)
-  }
 }

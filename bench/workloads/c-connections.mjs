@@ -14,6 +14,7 @@ export const c = {
     { figure: 'KB each at 10,000', title: 'Memory of a connection, of 10,000', unit: 'KB' },
     { figure: 'CPU µs to connect', title: 'CPU to connect', unit: 'µs' },
   ],
+  env: { BENCH_VERIFY: '1' },
   adapterOf: wholeOf,
   async run({ isQuick, connect, measure, memory }) {
     await connect(warmUpUsers)
