@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { openWebSocket } from './protocols.mjs'
 
-/** `call(query, variables, done)`: `done` has the text of the answer. An answer with an error is thrown. */
+/** `call(query, variables, done)`: `done` has the text of the answer. An answer with an error is thrown.
+ * Over HTTP another token may follow, of another user. */
 export function openCaller({ over, port, token }) {
   return over === 'websocket' ? openSocketCaller(port, token) : openHttpCaller(port, token)
 }
@@ -11,7 +12,9 @@ export function openCaller({ over, port, token }) {
 async function openHttpCaller(port, token) {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true })
   await once(socket, 'connect')
-  const head = `POST /graphql HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer ${token}\r\nContent-Type: application/json\r\nAccept: application/json\r\n`
+  const headOf = (bearer) =>
+    `POST /graphql HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer ${bearer}\r\nContent-Type: application/json\r\nAccept: application/json\r\n`
+  const head = headOf(token)
   let text = ''
   let done = () => {}
   socket.on('end', () => check('the server closed a connection'))
@@ -27,10 +30,12 @@ async function openHttpCaller(port, token) {
     done(answer)
   })
   return {
-    call(query, variables, onAnswer) {
+    call(query, variables, onAnswer, otherToken) {
       const body = JSON.stringify({ query, variables })
       done = onAnswer
-      socket.write(`${head}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+      socket.write(
+        `${otherToken === undefined ? head : headOf(otherToken)}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      )
     },
     close: () => socket.destroy(),
   }

@@ -128,25 +128,24 @@ const commands = {
     return { ...result, perSecond: result.perSecond * each }
   },
 
-  /** Operations over HTTP, one after the other: `calls` of `{ user, query, variables }`. */
-  async call({ target, calls }) {
+  /** Operations over HTTP, one after the other: `calls` of `{ user, scope, query, variables }`, all of them `times`. */
+  async call({ target, calls, times = 1, keepAnswers = false }) {
     const answers = []
-    const load = closedLoop(calls.length)
-    const callers = new Map()
-    for (const { user } of calls) {
-      if (callers.has(user)) continue
-      callers.set(user, await openCaller({ over: 'http', port: target.ports[0], token: tokenOf(user, calls[0].scope) }))
-    }
+    const load = closedLoop(calls.length * times)
+    const tokens = calls.map(({ user, scope }) => tokenOf(user, scope))
+    const caller = await openCaller({ over: 'http', port: target.ports[0] })
     load.begin = (number) => {
-      const { user, query, variables } = calls[number]
-      callers.get(user).call(query, variables, (text) => {
-        answers[number] = text
+      const place = number % calls.length
+      const { query, variables } = calls[place]
+      const onAnswer = (text) => {
+        if (keepAnswers) answers[number] = text
         load.end(number)
-      })
+      }
+      caller.call(query, variables, onAnswer, tokens[place])
     }
     const result = await load.run(1)
-    for (const caller of callers.values()) caller.close()
-    return { ...result, lastAnswer: answers.at(-1) }
+    caller.close()
+    return { ...result, answers }
   },
 }
 

@@ -1,5 +1,7 @@
 // What is printed: a table a workload, and figures as one reads them.
 
+const figuresAcrossMax = 9
+
 /** Of each figure of each server: the median, the least and the most. */
 export function summarize(runs, workload, serverNames) {
   const rows = {}
@@ -22,10 +24,16 @@ export function printTable({ workload, title, servers }) {
   const keys = [...new Set(Object.values(servers).flatMap((figures) => Object.keys(figures)))]
   if (keys.length === 0) return
   console.log(`\n${workload}. ${title}\n`)
-  console.log(`| | ${keys.join(' | ')} |\n| --- |${keys.map(() => ' --: |').join('')}`)
-  for (const [server, figures] of Object.entries(servers)) {
-    console.log(`| ${server} | ${keys.map((key) => (figures[key] ? cell(figures[key]) : '')).join(' | ')} |`)
-  }
+  const names = Object.keys(servers)
+  const cellOf = (server, key) => (servers[server][key] ? cell(servers[server][key]) : '')
+  // Many figures of few servers are easier to read below each other.
+  if (keys.length > figuresAcrossMax) printRows(keys, names, (key, server) => cellOf(server, key))
+  else printRows(names, keys, cellOf)
+}
+
+function printRows(rows, columns, cellOf) {
+  console.log(`| | ${columns.join(' | ')} |\n| --- |${columns.map(() => ' --: |').join('')}`)
+  for (const row of rows) console.log(`| ${row} | ${columns.map((column) => cellOf(row, column)).join(' | ')} |`)
 }
 
 export function cell({ median, least, most }, show = shortest) {

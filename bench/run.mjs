@@ -20,9 +20,10 @@ import { b } from './workloads/b-broadcast.mjs'
 import { c } from './workloads/c-connections.mjs'
 import { d, dBatch, dWebSocket } from './workloads/d-send.mjs'
 import { e } from './workloads/e-catch-up.mjs'
+import { f } from './workloads/f-history.mjs'
 import { g } from './workloads/g-idle.mjs'
 
-const workloads = [a, b, c, d, dWebSocket, dBatch, e, g]
+const workloads = [a, b, c, d, dWebSocket, dBatch, e, f, g]
 const quick = { workloads: ['D', 'A', 'C'], servers: ['bare ws', 'stock', 'Carillon'], deadlineMs: 5 * 60_000 }
 
 const { values } = parseArgs({
@@ -81,7 +82,9 @@ async function runRound(workload, round) {
     if (adapter === undefined || servers[name].workloads?.includes(workload.name) === false) continue
     const options = { services, server: servers[name], adapter, secret, env: workload.env, profile: values.profile }
     try {
-      const figures = await withServer(options, (session) => workload.run({ ...session, isQuick }))
+      const figures = workload.measureServer
+        ? await workload.measureServer(options)
+        : await withServer(options, (session) => workload.run({ ...session, isQuick }))
       runs.push({ workload: workload.name, server: name, round, figures })
       console.error(`${workload.name} ${round}/${rounds} ${name}: ${show(figures)}`)
     } catch (error) {

@@ -41,6 +41,7 @@ export async function startServices() {
   return {
     postgresVersion: rows[0].server_version,
     postgresPid: postmaster.pid,
+    postgresLog: cluster.log,
     redisPid: redis.pid,
     redisUrl: `redis://127.0.0.1:${redisPort}`,
     /** Empty, but for the table of the peers. */
@@ -48,6 +49,9 @@ export async function startServices() {
       const name = `bench_${++databases}`
       await client.query(`create database ${name}`)
       return databaseUrl(name)
+    },
+    async dropDatabase(url) {
+      await client.query(`drop database ${new URL(url).pathname.slice(1)} with (force)`)
     },
     async close() {
       await client.end()

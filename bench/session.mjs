@@ -47,7 +47,7 @@ export async function withServer(options, work) {
   failed.catch(() => {})
   try {
     const [line] = await Promise.race([once(createInterface({ input: child.stdout }), 'line'), failed])
-    const { ports, control, pids } = JSON.parse(line)
+    const { ports, control, pids, memoryPids } = JSON.parse(line)
     const target = { ports, control, protocol: server.protocol, document: server.document ?? documents.peer }
     const clients = async (command, options) => {
       const answered = once(clientProcess, 'message')
@@ -67,7 +67,7 @@ export async function withServer(options, work) {
       target,
       clients,
       connect: (users) => clients('connect', { users, target }),
-      memory: () => memoryBytes(pids),
+      memory: () => memoryBytes(memoryPids),
       async measure(work) {
         const before = used()
         const result = await work()

@@ -56,12 +56,25 @@ export async function insert(userId, { id, title, body, createdAt }) {
 }
 
 /** The user's notifications that were not delivered, oldest first. */
-export async function undeliveredOf(userId) {
+export function undeliveredOf(userId) {
+  return select('user_id = $1 and delivered_at is null order by created_at, id', [userId])
+}
+
+/** The user's notifications, newest first; `place`: created when, and the id, of the one before. */
+export function historyOf(userId, limit, place) {
+  return place === null
+    ? select('user_id = $1 order by created_at desc, id desc limit $2', [userId, limit])
+    : select('user_id = $1 and (created_at, id) < ($3, $4) order by created_at desc, id desc limit $2', [
+        userId,
+        limit,
+        ...place,
+      ])
+}
+
+async function select(condition, values) {
   pool ??= new pg.Pool({ connectionString: process.env.BENCH_DATABASE_URL, max: 10 })
-  const { rows } = await pool.query(
-    'select id, title, body, created_at as "createdAt" from notifications where user_id = $1 and delivered_at is null order by created_at, id',
-    [userId],
-  )
+  const text = `select id, title, body, created_at as "createdAt" from notifications where ${condition}`
+  const { rows } = await pool.query(text, values)
   return rows.map((row) => ({ ...row, createdAt: row.createdAt.toISOString() }))
 }
 
@@ -72,7 +85,7 @@ export async function listen(server) {
 }
 
 /** Tells the driver where the server listens, and ends with the driver. `pids`: those that count as the server. */
-export function ready({ port, ports = [port], control, pids = [process.pid] }) {
-  process.stdout.write(`${JSON.stringify({ ports, control, pids })}\n`)
+export function ready({ port, ports = [port], control, pids = [process.pid], memoryPids = pids }) {
+  process.stdout.write(`${JSON.stringify({ ports, control, pids, memoryPids })}\n`)
   process.stdin.resume().on('end', () => process.exit())
 }

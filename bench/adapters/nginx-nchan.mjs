@@ -1,10 +1,10 @@
 // nginx with nchan from Debian: a channel a user, subscribed to over WebSocket, published to over HTTP, as its README shows.
 // One worker, so that no message crosses processes. This process is the helper of both sides: it publishes, on connections
 // that are kept, and in workload C it verifies the tokens, which nginx asks it to by nchan_authorize_request. What counts as
-// the server is nginx alone, and in C nginx with the helper. It stores nothing and has neither GraphQL nor sends.
+// the server is nginx alone, and for the CPU of C nginx with the helper. It stores nothing and has neither GraphQL nor sends.
 import { spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { existsSync, rmSync } from 'node:fs'
+import { mkdtemp, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -29,15 +29,17 @@ await writeFile(join(folder, 'nginx.conf'), configuration())
 const nginx = spawn('nginx', ['-p', folder, '-c', join(folder, 'nginx.conf'), '-e', 'stderr'], {
   stdio: ['ignore', 'ignore', 'inherit'],
 })
-process.on('exit', () => nginx.kill())
-process.stdin.on('end', () => void rm(folder, { recursive: true, force: true }))
+process.on('exit', () => {
+  nginx.kill()
+  rmSync(folder, { recursive: true, force: true })
+})
 await untilListening(port)
 const publish = openPublishers()
 const control = await serveControl(
   (userId, body) => publish(userId, JSON.stringify(notificationOf({ title: 'bench', body }))),
   (body) => publish(channelOfAll, JSON.stringify(notificationOf({ title: 'bench', body }))),
 )
-ready({ port, control, pids: verifiesTokens ? [process.pid] : [nginx.pid] })
+ready({ port, control, pids: verifiesTokens ? [process.pid] : [nginx.pid], memoryPids: [nginx.pid] })
 
 function configuration() {
   return `
@@ -48,7 +50,7 @@ worker_rlimit_nofile 20000;
 daemon off;
 error_log stderr error;
 pid ${folder}/nginx.pid;
-events { worker_connections 19900; }
+events { worker_connections 40000; }
 http {
   access_log off;
   keepalive_requests 1000000000;
