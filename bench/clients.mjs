@@ -93,8 +93,12 @@ const commands = {
     return result
   },
 
-  /** Sends: each is over once it is answered and delivered. `each`: so many in one operation, of which `count` are made. */
-  async send({ count, underWay, over = 'http', each = 1 }) {
+  /**
+   * Sends: each is over once it is answered and delivered, or where nobody is connected, answered. `each`: so many in one
+   * operation, of which `count` are made.
+   */
+  async send({ target, users = state.users, count, underWay, over = 'http', each = 1 }) {
+    state.target = target
     const load = closedLoop(count)
     const { ports } = state.target
     const opening = Array.from({ length: underWay }, (_, place) => {
@@ -104,12 +108,13 @@ const commands = {
     })
     const callers = await Promise.all(opening)
     const idle = [...callers]
-    const missing = new Uint16Array(count).fill(each + 1)
+    const deliveries = state.users > 0 ? each : 0
+    const missing = new Uint16Array(count).fill(1 + deliveries)
     const isOver = (number) => {
       if (--missing[number] === 0) load.end(number)
     }
     const inputOf = (number) => ({
-      userId: `user-${number % state.users}`,
+      userId: `user-${number % users}`,
       title: 'bench',
       body: `#${number}#${filler}`,
     })

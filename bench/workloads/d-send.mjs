@@ -38,9 +38,9 @@ export const dBatch = {
 }
 
 async function sends(session, { count, each = 1, ...load }) {
-  const { isQuick, clients, measure, connect } = session
+  const { isQuick, clients, measure, connect, target } = session
   await connect(users)
-  const send = (many) => clients('send', { ...load, each, count: many })
+  const send = (many) => clients('send', { ...load, target, each, count: many })
   const stretch = isQuick ? 4_000 : 5_000 / Math.min(each, 50)
   await warmUp(
     session,
