@@ -28,7 +28,7 @@ export function drawChart({ title, note, panels }) {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" font-family="system-ui, sans-serif" font-size="13" fill="${text}">`,
     `<title>${escaped(title)}</title>`,
-    `<text x="0" y="20" font-size="16" font-weight="600">${escaped(title)}</text>`,
+    `<text x="0" y="20" font-size="14.5" font-weight="600">${escaped(title)}</text>`,
     ...parts,
     `<text x="0" y="${height - 8}" font-size="11">${escaped(note)}</text>`,
     '</svg>\n',

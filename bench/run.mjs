@@ -100,8 +100,10 @@ async function runRound(workload, round) {
 }
 
 function tables() {
-  return chosen.map(({ name, title, charts }) => {
-    return { workload: name, title, charts, servers: summarize(runs, name, serverNames) }
+  return chosen.map(({ name, title, charts, beside }) => {
+    const rows = summarize(runs, name, serverNames)
+    const other = beside && summarize(runs, beside.workload, [beside.server])[beside.server]
+    return { workload: name, title, charts, servers: other ? { [beside.name]: other, ...rows } : rows }
   })
 }
 

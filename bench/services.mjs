@@ -1,5 +1,6 @@
 // A PostgreSQL that flushes each commit to disk, and a Redis that keeps nothing: new for every run of every server.
 import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { freePort, untilListening } from './ports.mjs'
 
+if (!existsSync(new URL('../dist/main.js', import.meta.url))) throw new Error('build first: npm run build')
 const load = (file) => import(`../dist/${file}.js`)
 const { resolveDataDir } = await load('embedded-postgres-folders')
 const { databaseUser, findPostmaster, openCluster, startPostmaster, stopPostmaster } =

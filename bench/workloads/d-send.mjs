@@ -29,10 +29,10 @@ export const dWebSocket = {
 
 export const dBatch = {
   name: 'D-batch',
-  title:
-    'sendNotifications of 100 over HTTP, committed and delivered, 16 callers, 1,000 users; figures of one notification',
+  title: 'sendNotifications of 100 over HTTP, 16 callers, 1,000 users; of one notification',
   charts,
-  // Nobody else has an operation of this kind: it is compared with stock's single sends.
+  // Nobody else has an operation of this kind: it stands beside stock's single sends.
+  beside: { workload: 'D', server: 'stock', name: 'stock, one by one' },
   adapterOf: ({ adapter }) => (adapter === 'carillon' ? adapter : undefined),
   run: (session) => sends(session, { underWay: 16, count: 600, each: 100 }),
 }
