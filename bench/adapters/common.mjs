@@ -84,8 +84,11 @@ export async function listen(server) {
   return server.address().port
 }
 
-/** Tells the driver where the server listens, and ends with the driver. `pids`: those that count as the server. */
-export function ready({ port, ports = [port], control, pids = [process.pid], memoryPids = pids }) {
+/** Tells the driver where the server listens, and ends with the driver, after `close`. `pids`: those that count as the server. */
+export function ready({ port, ports = [port], control, pids = [process.pid], memoryPids = pids, close }) {
   process.stdout.write(`${JSON.stringify({ ports, control, pids, memoryPids })}\n`)
-  process.stdin.resume().on('end', () => process.exit())
+  process.stdin.resume().on('end', () => {
+    if (close) close().finally(() => process.exit())
+    else process.exit()
+  })
 }

@@ -3,8 +3,9 @@
 // that are kept, and in workload C it verifies the tokens, which nginx asks it to by nchan_authorize_request. What counts as
 // the server is nginx alone, and for the CPU of C nginx with the helper. It stores nothing and has neither GraphQL nor sends.
 import { spawn } from 'node:child_process'
-import { existsSync, rmSync } from 'node:fs'
-import { mkdtemp, writeFile } from 'node:fs/promises'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -29,17 +30,21 @@ await writeFile(join(folder, 'nginx.conf'), configuration())
 const nginx = spawn('nginx', ['-p', folder, '-c', join(folder, 'nginx.conf'), '-e', 'stderr'], {
   stdio: ['ignore', 'ignore', 'inherit'],
 })
-process.on('exit', () => {
-  nginx.kill()
-  rmSync(folder, { recursive: true, force: true })
-})
+process.on('exit', () => nginx.kill())
 await untilListening(port)
 const publish = openPublishers()
 const control = await serveControl(
   (userId, body) => publish(userId, JSON.stringify(notificationOf({ title: 'bench', body }))),
   (body) => publish(channelOfAll, JSON.stringify(notificationOf({ title: 'bench', body }))),
 )
-ready({ port, control, pids: verifiesTokens ? [process.pid] : [nginx.pid], memoryPids: [nginx.pid] })
+ready({ port, control, pids: verifiesTokens ? [process.pid] : [nginx.pid], memoryPids: [nginx.pid], close })
+
+async function close() {
+  const isGone = once(nginx, 'exit')
+  nginx.kill()
+  await isGone
+  await rm(folder, { recursive: true, force: true })
+}
 
 function configuration() {
   return `
