@@ -9,35 +9,58 @@ export interface Dispatch<Message> {
   clear(): void
 }
 
+/** Those of a user are chained, since there is one as a rule: a set for each user would take 200 bytes more. */
+interface Listener<Message> {
+  onMessage: ((message: Message) => void) | undefined
+  next: Listener<Message> | undefined
+}
+
 export function createDispatch<Message>(logger: Logger): Dispatch<Message> {
-  // Each call of `add` is a listener of its own, even with a function that listens already.
-  const users = new Map<string, Set<{ onMessage: (message: Message) => void }>>()
+  /** The first of each user's. */
+  const users = new Map<string, Listener<Message>>()
+
+  function remove(userId: string, listener: Listener<Message>): void {
+    const first = users.get(userId)
+    if (first === listener) {
+      if (listener.next) users.set(userId, listener.next)
+      else users.delete(userId)
+      return
+    }
+    for (let before = first; before; before = before.next) if (before.next === listener) before.next = listener.next
+  }
+
   return {
     add(userId, onMessage) {
-      const listener = { onMessage }
-      const listeners = users.get(userId) ?? new Set()
-      listeners.add(listener)
-      users.set(userId, listeners)
+      // Each call is a listener of its own, even with a function that listens already.
+      const listener: Listener<Message> = { onMessage, next: undefined }
+      let last = users.get(userId)
+      while (last?.next) last = last.next
+      if (last) last.next = listener
+      else users.set(userId, listener)
       return () => {
-        const removed = listeners.delete(listener)
-        if (listeners.size === 0 && users.get(userId) === listeners) users.delete(userId)
-        return removed
+        if (!listener.onMessage) return false
+        listener.onMessage = undefined
+        remove(userId, listener)
+        return true
       }
     },
     has: (userId) => users.has(userId),
     deliver(userId, message) {
-      const listeners = users.get(userId)
-      if (!listeners) return
-      for (const { onMessage } of listeners) {
+      // One that is removed meanwhile still knows who comes behind it.
+      for (let listener = users.get(userId); listener; listener = listener.next) {
         try {
-          onMessage(message)
+          listener.onMessage?.(message)
         } catch (error) {
           logger.error({ err: error }, 'a listener of the bus failed')
         }
       }
     },
     clear() {
-      for (const listeners of users.values()) listeners.clear()
+      for (const first of users.values()) {
+        for (let listener: Listener<Message> | undefined = first; listener; listener = listener.next) {
+          listener.onMessage = undefined
+        }
+      }
       users.clear()
     },
   }

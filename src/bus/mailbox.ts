@@ -35,11 +35,19 @@ export class Mailbox<Message> {
    * what came early may fit after what came late.
    */
   drain(consume: (message: Message) => boolean): void {
-    for (let before = -1; before !== this.#messages.length && this.#messages.length > 0; ) {
-      before = this.#messages.length
-      this.#messages = this.#messages.filter((message) => !consume(message))
+    const messages = this.#messages
+    for (let before = -1; before !== messages.length && messages.length > 0; ) {
+      before = messages.length
+      let kept = 0
+      for (const message of messages) if (!consume(message)) messages[kept++] = message
+      messages.length = kept
     }
-    this.#weight = this.#messages.reduce((sum, message) => sum + this.#limits.weigh(message), 0)
+    if (messages === this.#messages)
+      this.#weight = messages.reduce((sum, message) => sum + this.#limits.weigh(message), 0)
+  }
+
+  get isEmpty(): boolean {
+    return this.#messages.length === 0
   }
 
   clear(): void {

@@ -44,25 +44,30 @@ export function createConnections(limits: Limits, metrics: TransportMetrics): Co
   let isDraining = false
   let whenEmpty: (() => void) | undefined
 
-  function createPlace(connection: Connection): Place {
-    let userId: string | undefined
-    return {
-      claim(user) {
-        const count = perUser.get(user) ?? 0
-        if (count >= limits.maxConnectionsPerUser || !open.has(connection)) return false
-        perUser.set(user, count + 1)
-        userId = user
-        return true
-      },
-      leave() {
-        if (!open.delete(connection)) return
-        metrics.closed(connection.transport)
-        if (open.size === 0) whenEmpty?.()
-        if (userId === undefined) return
-        const count = (perUser.get(userId) ?? 0) - 1
-        if (count > 0) perUser.set(userId, count)
-        else perUser.delete(userId)
-      },
+  class PlaceOfOne implements Place {
+    readonly #connection: Connection
+    #userId: string | undefined
+
+    constructor(connection: Connection) {
+      this.#connection = connection
+    }
+
+    claim(userId: string): boolean {
+      const count = perUser.get(userId) ?? 0
+      if (count >= limits.maxConnectionsPerUser || !open.has(this.#connection)) return false
+      perUser.set(userId, count + 1)
+      this.#userId = userId
+      return true
+    }
+
+    leave(): void {
+      if (!open.delete(this.#connection)) return
+      metrics.closed(this.#connection.transport)
+      if (open.size === 0) whenEmpty?.()
+      if (this.#userId === undefined) return
+      const count = (perUser.get(this.#userId) ?? 0) - 1
+      if (count > 0) perUser.set(this.#userId, count)
+      else perUser.delete(this.#userId)
     }
   }
 
@@ -81,7 +86,7 @@ export function createConnections(limits: Limits, metrics: TransportMetrics): Co
       if (!hasRoom()) return null
       open.add(connection)
       metrics.opened(connection.transport)
-      return createPlace(connection)
+      return new PlaceOfOne(connection)
     },
     async drain(drainMs) {
       isDraining = true

@@ -4,11 +4,13 @@
 export interface Beating {
   /** `now` is `performance.now()`. Must not throw. */
   beat(now: number): void
+  /** The heartbeat's own: when it is its turn. */
+  heartbeatSlot?: number
 }
 
 export interface Heartbeat {
-  /** The result takes it out. */
-  add(member: Beating): () => void
+  add(member: Beating): void
+  remove(member: Beating): void
   close(): void
 }
 
@@ -25,10 +27,11 @@ export function createHeartbeat(intervalMs: number): Heartbeat {
   }, intervalMs / ticksPerInterval)
   return {
     add(member) {
-      const slot = slots[nextSlot++ % ticksPerInterval]
-      slot?.add(member)
-      return () => void slot?.delete(member)
+      const slot = nextSlot++ % ticksPerInterval
+      member.heartbeatSlot = slot
+      slots[slot]?.add(member)
     },
+    remove: (member) => void slots[member.heartbeatSlot ?? 0]?.delete(member),
     close: () => clearInterval(timer),
   }
 }

@@ -7,12 +7,18 @@ const length16 = 126
 const length64 = 65_536
 
 export function textFrames(messages: readonly { text: string }[]): Buffer {
-  const lengths = messages.map(({ text }) => Buffer.byteLength(text))
-  const bytes = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + headerLength(length) + length, 0))
+  let total = 0
+  const lengths: number[] = []
+  for (const { text } of messages) {
+    const length = Buffer.byteLength(text)
+    lengths.push(length)
+    total += headerLength(length) + length
+  }
+  const bytes = Buffer.allocUnsafe(total)
   let offset = 0
-  for (const [index, { text }] of messages.entries()) {
-    const length = lengths[index] ?? 0
-    offset = writeHeader(bytes, offset, length)
+  for (let index = 0; index < messages.length; index++) {
+    const { text = '' } = messages[index] ?? {}
+    offset = writeHeader(bytes, offset, lengths[index] ?? 0)
     offset += bytes.write(text, offset)
   }
   return bytes

@@ -24,6 +24,8 @@ const closeMsMax = 5_000
 const bufferedBytesMax = 1024 * 1024
 /** What is pushed stops above this until the operating system has taken it: a large write, and little for a slow reader. */
 const roomBytes = 64 * 1024
+/** Connections that are written to at once. */
+const flushedTogetherMax = 64
 /** Queries and mutations of one socket at a time. Above it the next ones wait in its buffers, and the peer with them. */
 const operationsInFlightMax = 256
 
@@ -37,6 +39,12 @@ export const closeCodes = {
 /** Of a position among all that was written, which a ping of ours carries and its pong brings back. */
 const positionBytes = 6
 
+/** Who pushes. */
+export interface PushSender {
+  /** Called where `send` would resolve, in order, and not at all for what was not sent. */
+  written(event: unknown): void
+}
+
 interface Options {
   deadlines: Deadlines
   metrics: TransportMetrics
@@ -45,7 +53,6 @@ interface Options {
 
 export class WebSocketConnection implements Connection, Beating {
   readonly transport = 'websocket'
-  readonly confirmations: Confirmations
   readonly #socket: WebSocket
   readonly #stream: Duplex
   readonly #options: Options
@@ -54,10 +61,11 @@ export class WebSocketConnection implements Connection, Beating {
   #pendingWrites = 0
   /** Since when the oldest pending write has made no progress. */
   #stalledSince = 0
-  /** Pushed in this turn. */
-  #pushed: { text: string; onWritten: () => void }[] = []
+  /** In this turn. Nothing in between: what an old object holds on to costs the garbage collector. */
+  #pushed: { text: string; sender: PushSender; event: unknown }[] | undefined
   #pushedCharacters = 0
-  #waitingForRoom: (() => void)[] = []
+  #waitingForRoom: (() => void)[] | undefined
+  #confirmations: Confirmations | undefined
   #operationsInFlight = 0
   /** Since when a ping has waited for its answer; undefined while none does. */
   #pingedAt: number | undefined
@@ -72,24 +80,33 @@ export class WebSocketConnection implements Connection, Beating {
   /** Called once, as soon as either side closes: whatever feeds the connection must end without waiting for the other. */
   onClosing: (code: number, reason: string) => void = () => {}
 
-  /** `stream` is the one below the socket. */
+  /** `stream` is the one below the socket. The caller tells it what the socket's events are. */
   constructor(socket: WebSocket, stream: Duplex, options: Options) {
     this.#socket = socket
     this.#stream = stream
     this.#options = options
-    this.confirmations = createConfirmations((payload) => this.#ping(payload))
-    socket.on('pong', (payload) => {
-      this.#pingedAt = undefined
-      if (payload.length === positionBytes) this.#read = Math.max(this.#read, payload.readUIntBE(0, positionBytes))
-      this.confirmations.pong(payload)
-    })
-    // Whatever it says is a sign of life, while its pong waits behind what it has not read yet.
-    for (const event of ['message', 'ping']) {
-      socket.on(event, () => {
-        this.#pingedAt = undefined
-      })
-    }
-    socket.on('close', (code, reason) => this.#closing(code, String(reason)))
+  }
+
+  get confirmations(): Confirmations {
+    this.#confirmations ??= createConfirmations((payload) => this.#ping(payload))
+    return this.#confirmations
+  }
+
+  /** Of the socket's events: `message` and `ping`. A sign of life, while its pong waits behind what it has not read yet. */
+  heard(): void {
+    this.#pingedAt = undefined
+  }
+
+  /** `pong`. */
+  heardPong(payload: Buffer): void {
+    this.#pingedAt = undefined
+    if (payload.length === positionBytes) this.#read = Math.max(this.#read, payload.readUIntBE(0, positionBytes))
+    this.#confirmations?.pong(payload)
+  }
+
+  /** `close`. */
+  closed(code: number, reason: string): void {
+    this.#closing(code, reason)
   }
 
   get isOpen(): boolean {
@@ -106,7 +123,7 @@ export class WebSocketConnection implements Connection, Beating {
   send(text: string): Promise<void> {
     if (Date.now() >= this.#expiresAt) this.#expire()
     if (!this.isOpen) return Promise.resolve()
-    this.#flush()
+    this.flush()
     this.#writeBegins(text.length)
     return new Promise((resolve) => {
       this.#socket.send(text, (error) => {
@@ -117,15 +134,17 @@ export class WebSocketConnection implements Connection, Beating {
     })
   }
 
-  /**
-   * As `send`, for many: those of one turn go in one write. `onWritten` is called where `send` would resolve, in order, and
-   * not at all for what is not sent.
-   */
-  push(text: string, onWritten: () => void): void {
+  /** As `send`, for many: those of one turn go in one write. */
+  push(text: string, sender: PushSender, event: unknown): void {
     if (Date.now() >= this.#expiresAt) this.#expire()
     if (!this.isOpen) return
     this.#pushedCharacters += text.length
-    if (this.#pushed.push({ text, onWritten }) === 1) queueMicrotask(() => this.#flush())
+    if (this.#pushed) {
+      this.#pushed.push({ text, sender, event })
+    } else {
+      this.#pushed = [{ text, sender, event }]
+      flushAtEndOfTurn(this)
+    }
   }
 
   /** Whether more may be pushed; never again once it closes. */
@@ -135,12 +154,13 @@ export class WebSocketConnection implements Connection, Beating {
 
   /** Calls back once, as soon as there is room; never where it closes before that. */
   whenRoom(callback: () => void): void {
+    this.#waitingForRoom ??= []
     this.#waitingForRoom.push(callback)
   }
 
   /** The first call counts. */
   close(code: number, reason: string): void {
-    this.#flush()
+    this.flush()
     if (!this.#closing(code, reason)) return
     this.#socket.close(code, reason)
     // A peer that was held back must be read again, or its half of the closing handshake is never seen.
@@ -206,17 +226,18 @@ export class WebSocketConnection implements Connection, Beating {
     this.close(closeCodes.forbidden, 'Forbidden')
   }
 
-  #flush(): void {
+  /** Writes what was pushed. */
+  flush(): void {
     const pushed = this.#pushed
-    if (pushed.length === 0) return
-    this.#pushed = []
+    if (!pushed) return
+    this.#pushed = undefined
     const characters = this.#pushedCharacters
     this.#pushedCharacters = 0
     if (!this.isOpen) return
     this.#writeBegins(characters)
     this.#stream.write(textFrames(pushed), (error) => {
       this.#writeEnds(error)
-      for (const { onWritten } of pushed) onWritten()
+      for (const { sender, event } of pushed) sender.written(event)
     })
     this.#regulateReading()
   }
@@ -231,11 +252,14 @@ export class WebSocketConnection implements Connection, Beating {
     this.#stalledSince = performance.now()
     if (error) this.isBroken = true
     this.#regulateReading()
-    if (this.hasRoom) for (const callback of this.#waitingForRoom.splice(0)) callback()
+    if (!this.#waitingForRoom || !this.hasRoom) return
+    const waiting = this.#waitingForRoom
+    this.#waitingForRoom = undefined
+    for (const callback of waiting) callback()
   }
 
   #ping(payload: Buffer): void {
-    this.#flush()
+    this.flush()
     // Fails only where the socket does, which its `close` event tells.
     if (this.isOpen) this.#socket.ping(payload, false, () => {})
   }
@@ -252,6 +276,22 @@ export class WebSocketConnection implements Connection, Beating {
       this.#socket.resume()
     }
   }
+}
+
+/** Those that have something pushed. */
+let pushedTo: WebSocketConnection[] = []
+
+/** Where one turn delivers to thousands, what they get must not pile up: it would leave the processor's cache. */
+function flushAtEndOfTurn(connection: WebSocketConnection): void {
+  const count = pushedTo.push(connection)
+  if (count === 1) queueMicrotask(flushAll)
+  else if (count === flushedTogetherMax) flushAll()
+}
+
+function flushAll(): void {
+  const connections = pushedTo
+  pushedTo = []
+  for (const connection of connections) connection.flush()
 }
 
 function positionOf(characters: number): Buffer {

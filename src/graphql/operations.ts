@@ -17,8 +17,8 @@ import { CarillonError } from '../errors.ts'
 import type { Context } from './context.ts'
 import { formatError, withCode } from './errors.ts'
 import type { Operation } from './operation.ts'
-import { createFindRender, type Render } from './render.ts'
-import { type ResultStream, subscribeToSource } from './subscribe-operation.ts'
+import { createFindRender } from './render.ts'
+import { type EventResults, type ResultStream, subscribeToSource } from './subscribe-operation.ts'
 
 /** Validating costs about 260 µs. Applications send a few dozen documents; the rest is for those who inline values. */
 const documentsMax = 1_000
@@ -106,6 +106,26 @@ export function createOperations({ schema, introspection, rules = [], tokensMax 
     return withCode(error, 'GRAPHQL_VALIDATION_FAILED', message)
   }
 
+  const executeEvent = (operation: Operation, rootValue: unknown) => execute({ ...operation, rootValue })
+
+  const eventResults: EventResults = {
+    async execute(operation, event) {
+      return formatResult(await executeEvent(operation, event), operation.contextValue)
+    },
+    findRender,
+    toJson(operation, render, event) {
+      const { contextValue } = operation
+      try {
+        return render(event, contextValue)
+      } catch {
+        // Executed below, so that the client is told which of its fields failed.
+      }
+      const result = executeEvent(operation, event)
+      if (result instanceof Promise) throw new TypeError('a field that needs only its parent was not there at once')
+      return JSON.stringify(formatResult(result, contextValue))
+    },
+  }
+
   return {
     isKnown: (query) => valid.has(query),
     prepare({ query, operationName, variables }, contextValue) {
@@ -136,32 +156,7 @@ export function createOperations({ schema, introspection, rules = [], tokensMax 
         return { errors: [formatError(error, requestId, logger)] }
       }
     },
-    subscribe(operation) {
-      const { contextValue } = operation
-      const executeEvent = (rootValue: unknown) => execute({ ...operation, rootValue })
-      const render = findRender(operation)
-      return subscribeToSource(
-        operation,
-        async (event) => formatResult(await executeEvent(event), contextValue),
-        render && ((event) => renderOr(render, event, contextValue, executeEvent)),
-      )
-    },
-  }
-}
-
-/** What can't be rendered is executed, so that the client is told which of its fields failed. */
-function renderOr(
-  render: Render,
-  event: unknown,
-  context: Context,
-  executeEvent: (event: unknown) => ReturnType<typeof execute>,
-): string {
-  try {
-    return render(event, context)
-  } catch {
-    const result = executeEvent(event)
-    if (result instanceof Promise) throw new TypeError('a field that needs only its parent was not there at once')
-    return JSON.stringify(formatResult(result, context))
+    subscribe: (operation) => subscribeToSource(operation, eventResults),
   }
 }
 

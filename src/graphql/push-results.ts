@@ -2,29 +2,41 @@
 // protocol without a promise and an iteration for each. Everything else of the protocol stays with graphql-ws, which waits
 // meanwhile for the subscription to end (socket-operations.ts). What that buys is in docs/BENCHMARKS.md.
 import type { TransportMetrics } from '../connections/transport-metrics.ts'
-import type { WebSocketConnection } from '../connections/websocket-connection.ts'
+import type { PushSender, WebSocketConnection } from '../connections/websocket-connection.ts'
 import { failed, written } from './delivered.ts'
-import type { ResultSink, SourceObserver } from './subscribe-operation.ts'
+import type { ResultStream, Sink } from './subscribe-operation.ts'
 
-export function createResultSink(
-  connection: WebSocketConnection,
-  id: string,
-  observer: SourceObserver,
-  metrics: TransportMetrics,
-): ResultSink {
-  const start = `{"id":${JSON.stringify(id)},"type":"next","payload":`
-  return {
-    get hasRoom() {
-      return connection.hasRoom
-    },
-    whenRoom: (callback) => connection.whenRoom(callback),
-    take(json, event) {
-      connection.push(`${start}${json}}`, () => {
-        if (connection.isBroken) failed(event, 'websocket', metrics)
-        if (!connection.isOpen) return
-        written(event, observer, 'websocket', metrics)
-        if (observer.wantsConfirmation) connection.confirmations.whenReceived(() => observer.confirmed?.(event))
-      })
-    },
+export class ResultSink implements Sink, PushSender {
+  readonly #connection: WebSocketConnection
+  readonly #stream: ResultStream
+  readonly #metrics: TransportMetrics
+  readonly #start: string
+
+  constructor(connection: WebSocketConnection, id: string, stream: ResultStream, metrics: TransportMetrics) {
+    this.#connection = connection
+    this.#stream = stream
+    this.#metrics = metrics
+    this.#start = `{"id":${JSON.stringify(id)},"type":"next","payload":`
+  }
+
+  get hasRoom(): boolean {
+    return this.#connection.hasRoom
+  }
+
+  whenRoom(callback: () => void): void {
+    this.#connection.whenRoom(callback)
+  }
+
+  take(event: unknown): void {
+    this.#connection.push(`${this.#start}${this.#stream.toJson(event)}}`, this, event)
+  }
+
+  written(event: unknown): void {
+    const { observer } = this.#stream
+    const connection = this.#connection
+    if (connection.isBroken) failed(event, 'websocket', this.#metrics)
+    if (!connection.isOpen) return
+    written(event, observer, 'websocket', this.#metrics)
+    if (observer.wantsConfirmation) connection.confirmations.whenReceived(() => observer.confirmed?.(event))
   }
 }

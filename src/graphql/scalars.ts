@@ -14,11 +14,19 @@ export const dateTime = new GraphQLScalarType<number, string>({
   name: 'DateTime',
   serialize: (value) => {
     if (typeof value !== 'number') throw new TypeError('an instant is a number of milliseconds')
-    return new Date(value).toISOString()
+    return toText(value)
   },
   parseValue: parseInstant,
   parseLiteral: (node) => parseInstant(node.kind === Kind.STRING ? node.value : undefined),
 })
+
+/** What is delivered together was created together. */
+let latest = { instant: 0, text: new Date(0).toISOString() }
+
+function toText(instant: number): string {
+  if (instant !== latest.instant) latest = { instant, text: new Date(instant).toISOString() }
+  return latest.text
+}
 
 function parseInstant(value: unknown): number {
   const [, date, time, fraction = '', offset] = (typeof value === 'string' && instant.exec(value)) || []

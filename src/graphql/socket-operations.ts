@@ -1,4 +1,5 @@
 // The operations of WebSockets while they run: between graphql-ws, which holds one per id, and operations.ts.
+import { randomUUID } from 'node:crypto'
 import type { ExecutionArgs, ExecutionResult, GraphQLError } from 'graphql'
 import type { Viewer } from '../auth.ts'
 import type { TransportMetrics } from '../connections/transport-metrics.ts'
@@ -9,7 +10,7 @@ import { failed, written } from './delivered.ts'
 import { formatError, mayPass } from './errors.ts'
 import type { Operation } from './operation.ts'
 import type { Operations } from './operations.ts'
-import { createResultSink } from './push-results.ts'
+import { ResultSink } from './push-results.ts'
 import { type ResultStream, type StreamedResult, sourceEvent } from './subscribe-operation.ts'
 
 /** What a socket's operations share. */
@@ -17,8 +18,36 @@ export interface Socket {
   connection: WebSocketConnection
   viewer: Viewer | null
   resumeAfter: string | null
-  /** Those under way, by the id that the client chose. */
-  operations: Map<string, SocketOperation>
+  /** Those under way: a few, as a rule one. */
+  operations: SocketOperation[]
+}
+
+/** The one under way with the id that the client chose. */
+export function operationOf({ operations }: Socket, id: string): SocketOperation | undefined {
+  return operations.find((operation) => operation.id === id)
+}
+
+export class SocketContext implements Context {
+  readonly viewer: Viewer | null
+  readonly logger: Logger
+  readonly resumeAfter: string | null
+  #requestId: string | undefined
+
+  constructor({ viewer, resumeAfter }: Socket, logger: Logger) {
+    this.viewer = viewer
+    this.logger = logger
+    this.resumeAfter = resumeAfter
+  }
+
+  get transport(): 'websocket' {
+    return 'websocket'
+  }
+
+  /** Made for who needs it: a subscription would hold on to 600 bytes. */
+  get requestId(): string {
+    this.#requestId ??= randomUUID()
+    return this.#requestId
+  }
 }
 
 export class SocketOperation implements ExecutionArgs {
@@ -54,9 +83,12 @@ type Next = IteratorResult<ExecutionResult, undefined>
 export function createSocketOperations(operations: Operations, metrics: TransportMetrics, logger: Logger) {
   function begin(operation: SocketOperation): SocketOperation {
     const { socket, id, type } = operation
-    const previous = socket.operations.get(id)
-    if (previous) previous.isSuperseded = true
-    socket.operations.set(id, operation)
+    const previous = operationOf(socket, id)
+    if (previous) {
+      previous.isSuperseded = true
+      remove(previous)
+    }
+    socket.operations.push(operation)
     if (type !== 'subscription') socket.connection.operationBegins()
     return operation
   }
@@ -64,8 +96,8 @@ export function createSocketOperations(operations: Operations, metrics: Transpor
   /** Does nothing for one that has ended. */
   function end(operation: SocketOperation | undefined): void {
     if (!operation) return
-    const { socket, id, type } = operation
-    if (socket.operations.get(id) === operation) socket.operations.delete(id)
+    const { socket, type } = operation
+    remove(operation)
     if (type !== 'subscription') socket.connection.operationEnds()
   }
 
@@ -84,59 +116,88 @@ export function createSocketOperations(operations: Operations, metrics: Transpor
       await stream.return()
       return never()
     }
-    return deliver(stream, operation)
-  }
-
-  /** graphql-ws asks for the next result when it has written the one before; where results are pushed, only once. */
-  function deliver(stream: ResultStream, operation: SocketOperation) {
-    const { observer } = stream
-    const { connection } = operation.socket
-    let sent: StreamedResult | undefined
-
-    function settleSent(): void {
-      if (!sent) return
-      const event = sent[sourceEvent]
-      sent = undefined
-      if (connection.isBroken) failed(event, 'websocket', metrics)
-      if (!connection.isOpen) return
-      written(event, observer, 'websocket', metrics)
-      if (observer.wantsConfirmation) connection.confirmations.whenReceived(() => observer.confirmed?.(event))
-    }
-
-    const results = {
-      async next(): Promise<Next> {
-        try {
-          settleSent()
-          // What is sent now goes nowhere, at once: without an end this loop would never let go.
-          if (!connection.isOpen) return stream.return()
-          if (stream.pushTo) {
-            await stream.pushTo(createResultSink(connection, operation.id, observer, metrics))
-            return operation.isSuperseded ? never() : { done: true, value: undefined }
-          }
-          const next = await stream.next()
-          if (operation.isSuperseded) return never()
-          sent = next.value
-          return next
-        } catch (error) {
-          const { requestId } = operation.contextValue
-          if (!mayPass(error)) {
-            const formatted = formatError(error, requestId, logger)
-            // A cursor that was refused is for the client to drop, and it has no other way to on this socket.
-            if (isCursorError(formatted)) operation.socket.resumeAfter = null
-            throw formatted
-          }
-          logger.warn({ err: error, requestId }, 'a subscription failed because of what may pass')
-          connection.close(closeCodes.tryAgain, 'try again later')
-          return { done: true, value: undefined }
-        }
-      },
-      return: (): Promise<Next> => stream.return(),
-      [Symbol.asyncIterator]: () => results,
-    }
-    return results
+    return new Delivery(stream, operation, metrics, logger)
   }
 
   return { begin, end, execute, subscribe }
+}
+
+function remove(operation: SocketOperation): void {
+  const { operations } = operation.socket
+  const index = operations.indexOf(operation)
+  if (index >= 0) operations.splice(index, 1)
+}
+
+/** graphql-ws asks for the next result when it has written the one before; where results are pushed, only once. */
+class Delivery implements AsyncIterableIterator<ExecutionResult, undefined> {
+  readonly #stream: ResultStream
+  readonly #operation: SocketOperation
+  readonly #metrics: TransportMetrics
+  readonly #logger: Logger
+  #sent: StreamedResult | undefined
+
+  constructor(stream: ResultStream, operation: SocketOperation, metrics: TransportMetrics, logger: Logger) {
+    this.#stream = stream
+    this.#operation = operation
+    this.#metrics = metrics
+    this.#logger = logger
+  }
+
+  async next(): Promise<Next> {
+    const stream = this.#stream
+    const operation = this.#operation
+    const { connection } = operation.socket
+    try {
+      this.#settleSent()
+      // What is sent now goes nowhere, at once: without an end this loop would never let go.
+      if (!connection.isOpen) return stream.return()
+      if (stream.isPushed) {
+        await stream.observer.pushTo?.(new ResultSink(connection, operation.id, stream, this.#metrics))
+        return operation.isSuperseded ? never() : { done: true, value: undefined }
+      }
+      const next = await stream.next()
+      if (operation.isSuperseded) return never()
+      this.#sent = next.value
+      return next
+    } catch (error) {
+      return this.#fail(error)
+    }
+  }
+
+  return(): Promise<Next> {
+    return this.#stream.return()
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  #settleSent(): void {
+    if (!this.#sent) return
+    const event = this.#sent[sourceEvent]
+    this.#sent = undefined
+    const { connection } = this.#operation.socket
+    const { observer } = this.#stream
+    if (connection.isBroken) failed(event, 'websocket', this.#metrics)
+    if (!connection.isOpen) return
+    written(event, observer, 'websocket', this.#metrics)
+    if (observer.wantsConfirmation) connection.confirmations.whenReceived(() => observer.confirmed?.(event))
+  }
+
+  /** Throws what is final, for graphql-ws to tell the client; what may pass closes the connection. */
+  #fail(error: unknown): Next {
+    const { socket, contextValue } = this.#operation
+    if (!mayPass(error)) {
+      const formatted = formatError(error, contextValue.requestId, this.#logger)
+      // A cursor that was refused is for the client to drop, and it has no other way to on this socket.
+      if (isCursorError(formatted)) socket.resumeAfter = null
+      throw formatted
+    }
+    const { requestId } = contextValue
+    this.#logger.warn({ err: error, requestId }, 'a subscription failed because of what may pass')
+    socket.connection.close(closeCodes.tryAgain, 'try again later')
+    return { done: true, value: undefined }
+  }
 }
 
 function isCursorError({ extensions: { code } }: GraphQLError): boolean {
@@ -152,6 +213,8 @@ function never(): Promise<never> {
 function failedStream(error: unknown): ResultStream {
   const stream: ResultStream = {
     observer: {},
+    isPushed: false,
+    toJson: () => '',
     next: () => Promise.reject(error),
     return: () => Promise.resolve({ done: true, value: undefined }),
     [Symbol.asyncIterator]: () => stream,

@@ -119,9 +119,9 @@ export function createServeEvents(options: SseOptions): ServeEvents {
     const connection = new SseConnection(response, options)
     const place = connections.enter(connection)
     if (!place) return refuse(response, full)
-    const leaveHeartbeat = heartbeat.add(connection)
+    heartbeat.add(connection)
     const leave = () => {
-      leaveHeartbeat()
+      heartbeat.remove(connection)
       place.leave()
     }
     response.once('close', leave)

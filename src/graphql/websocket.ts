@@ -4,8 +4,8 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { handleProtocols, makeServer } from 'graphql-ws'
-import { type WebSocket, WebSocketServer } from 'ws'
+import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
+import { type RawData, WebSocket, WebSocketServer } from 'ws'
 import { type Auth, bearerToken, type Viewer } from '../auth.ts'
 import type { Connections, Place } from '../connections/connections.ts'
 import type { Deadlines } from '../connections/deadlines.ts'
@@ -18,7 +18,13 @@ import { CarillonError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { formatError, mayPass } from './errors.ts'
 import type { Operations } from './operations.ts'
-import { createSocketOperations, type Socket, SocketOperation } from './socket-operations.ts'
+import {
+  createSocketOperations,
+  operationOf,
+  type Socket,
+  SocketContext,
+  SocketOperation,
+} from './socket-operations.ts'
 
 export interface WebSocketOptions {
   operations: Operations
@@ -40,10 +46,6 @@ const fragmentsMax = 64
 
 export type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 
-interface Extra extends Socket {
-  place: Place
-}
-
 /** Answers the upgrades of `/graphql`, and refuses all others. */
 export function createWebSockets(options: WebSocketOptions): Upgrade {
   const { connections, metrics, logger, allowedOrigins } = options
@@ -55,51 +57,30 @@ export function createWebSockets(options: WebSocketOptions): Upgrade {
     maxPayload: options.maxMessageBytes,
     maxFragments: fragmentsMax,
     handleProtocols,
+    WebSocket: PeerSocket,
   })
 
-  function open(webSocket: WebSocket, stream: Duplex): void {
+  function open(webSocket: PeerSocket, stream: Duplex): void {
     const connection = new WebSocketConnection(webSocket, stream, options)
     // Full is looked at before the upgrade too; between the two others may have come.
     const place = connections.enter(connection)
-    // Protocol errors of a peer: `ws` closes with the code that fits.
-    webSocket.on('error', (error) => logger.debug({ err: error }, 'a WebSocket failed'))
     if (!place) {
+      // Protocol errors of a peer: `ws` closes with the code that fits.
+      webSocket.on('error', () => {})
       connection.close(closeCodes.tryAgain, 'too many connections')
       return
     }
-    const leaveHeartbeat = options.heartbeat.add(connection)
-    const extra: Extra = { connection, place, viewer: null, resumeAfter: null, operations: new Map() }
-    const closed = protocol.opened(
-      {
-        protocol: webSocket.protocol,
-        send: (text) => connection.send(text),
-        close: (code, reason) => connection.close(code ?? closeCodes.tryAgain, reason ?? ''),
-        onMessage: (handle) =>
-          webSocket.on('message', (data) => {
-            if (connection.isOpen) handle(String(data)).catch((error: unknown) => fail(connection, error))
-          }),
-      },
-      extra,
-    )
+    const peer = new Peer(webSocket, connection, place, options)
+    webSocket.peer = peer
+    options.heartbeat.add(connection)
+    webSocket.on('message', onMessage).on('ping', onPing).on('pong', onPong).on('error', onError).on('close', onClose)
+    const closed = protocol.opened(peer, peer)
     connection.onClosing = (code, reason) => {
       closed(code, reason).catch((error: unknown) => {
         logger.error({ err: error }, 'a subscription did not end cleanly')
       })
     }
-    webSocket.on('close', () => {
-      leaveHeartbeat()
-      place.leave()
-    })
-  }
-
-  /** What escapes from the handling of a message would close with 4500, which no client ever retries. */
-  function fail(connection: WebSocketConnection, error: unknown): void {
-    if (error instanceof Error && error.message.startsWith('Unexpected message of type')) {
-      connection.close(closeCodes.badRequest, 'Invalid message received')
-    } else {
-      logger.error({ err: error }, 'a WebSocket message could not be handled')
-      connection.close(closeCodes.tryAgain, 'try again later')
-    }
+    peer.awaitInit()
   }
 
   return (request, socket, head) => {
@@ -114,13 +95,113 @@ export function createWebSockets(options: WebSocketOptions): Upgrade {
   }
 }
 
+/** One client: what graphql-ws talks to, and what the hooks below know of it. */
+class Peer implements Socket {
+  readonly protocol: string
+  readonly connection: WebSocketConnection
+  readonly place: Place
+  readonly options: WebSocketOptions
+  viewer: Viewer | null = null
+  resumeAfter: string | null = null
+  readonly operations: SocketOperation[] = []
+  #handle: (text: string) => Promise<void> = () => Promise.resolve()
+  #initInTime: (() => void) | undefined
+
+  constructor({ protocol }: WebSocket, connection: WebSocketConnection, place: Place, options: WebSocketOptions) {
+    this.protocol = protocol
+    this.connection = connection
+    this.place = place
+    this.options = options
+  }
+
+  /** By one timer for all, where graphql-ws would take one each. */
+  awaitInit(): void {
+    const { deadlines, initTimeoutMs } = this.options
+    this.#initInTime = deadlines.schedule(Date.now() + initTimeoutMs, () =>
+      this.connection.close(CloseCode.ConnectionInitialisationTimeout, 'Connection initialisation timeout'),
+    )
+  }
+
+  /** It has begun, or ended. */
+  initiated(): void {
+    this.#initInTime?.()
+    this.#initInTime = undefined
+  }
+
+  send(text: string): Promise<void> {
+    return this.connection.send(text)
+  }
+
+  close(code?: number, reason?: string): void {
+    this.connection.close(code ?? closeCodes.tryAgain, reason ?? '')
+  }
+
+  onMessage(handle: (text: string) => Promise<void>): void {
+    this.#handle = handle
+  }
+
+  heard(text: string): void {
+    this.connection.heard()
+    if (this.connection.isOpen) this.#handle(text).catch((error: unknown) => this.#fail(error))
+  }
+
+  left(code: number, reason: string): void {
+    this.connection.closed(code, reason)
+    this.initiated()
+    this.options.heartbeat.remove(this.connection)
+    this.place.leave()
+  }
+
+  /** What escapes from the handling of a message would close with 4500, which no client ever retries. */
+  #fail(error: unknown): void {
+    if (error instanceof Error && error.message.startsWith('Unexpected message of type')) {
+      this.connection.close(closeCodes.badRequest, 'Invalid message received')
+    } else {
+      this.options.logger.error({ err: error }, 'a WebSocket message could not be handled')
+      this.connection.close(closeCodes.tryAgain, 'try again later')
+    }
+  }
+}
+
+/** So that one function listens to all sockets, and none is made for each. */
+class PeerSocket extends WebSocket {
+  peer: Peer | undefined
+}
+
+function peerOf(socket: WebSocket): Peer | undefined {
+  return socket instanceof PeerSocket ? socket.peer : undefined
+}
+
+function onMessage(this: WebSocket, data: RawData): void {
+  peerOf(this)?.heard(String(data))
+}
+
+function onPing(this: WebSocket): void {
+  peerOf(this)?.connection.heard()
+}
+
+function onPong(this: WebSocket, payload: Buffer): void {
+  peerOf(this)?.connection.heardPong(payload)
+}
+
+/** Protocol errors of a peer: `ws` closes with the code that fits. */
+function onError(this: WebSocket, error: Error): void {
+  peerOf(this)?.options.logger.debug({ err: error }, 'a WebSocket failed')
+}
+
+function onClose(this: WebSocket, code: number, reason: Buffer): void {
+  peerOf(this)?.left(code, String(reason))
+}
+
 /** The hooks of graphql-ws. None of them throws. */
 function createProtocol(options: WebSocketOptions) {
   const { operations, metrics, logger, maxSubscriptionsPerSocket } = options
   const socketOperations = createSocketOperations(operations, metrics, logger)
-  return makeServer<Record<string, unknown>, Extra>({
-    connectionInitWaitTimeout: options.initTimeoutMs,
+  return makeServer<Record<string, unknown>, Peer>({
+    // See `awaitInit`.
+    connectionInitWaitTimeout: 0,
     async onConnect({ connectionParams = {}, extra }) {
+      extra.initiated()
       const viewer = await authenticate(connectionParams, extra.connection, options)
       if (!viewer || !extra.connection.isOpen) return false
       if (!extra.place.claim(viewer.sub)) {
@@ -136,20 +217,18 @@ function createProtocol(options: WebSocketOptions) {
       return true
     },
     onSubscribe({ extra }, id, { query, operationName, variables }) {
-      const requestId = randomUUID()
-      const { viewer, resumeAfter } = extra
-      const context = { viewer, requestId, logger, transport: 'websocket', resumeAfter } as const
+      const context = new SocketContext(extra, logger)
       const prepared = operations.prepare({ query, operationName, variables }, context)
       if (!('document' in prepared)) return prepared
       if (prepared.type === 'subscription' && subscriptionsOf(extra) >= maxSubscriptionsPerSocket) {
         const message = `a socket carries ${maxSubscriptionsPerSocket} subscriptions at most`
-        return [formatError(new CarillonError('BAD_USER_INPUT', message), requestId, logger)]
+        return [formatError(new CarillonError('BAD_USER_INPUT', message), context.requestId, logger)]
       }
       return socketOperations.begin(new SocketOperation(prepared, extra, id))
     },
     execute: socketOperations.execute,
     subscribe: socketOperations.subscribe,
-    onComplete: ({ extra }, id) => socketOperations.end(extra.operations.get(id)),
+    onComplete: ({ extra }, id) => socketOperations.end(operationOf(extra, id)),
     onError: (_, _id, _payload, errors) => errors.map((error) => formatError(error, randomUUID(), logger).toJSON()),
   })
 }
@@ -177,8 +256,8 @@ async function authenticate(
   return null
 }
 
-function subscriptionsOf({ operations }: Extra): number {
+function subscriptionsOf({ operations }: Peer): number {
   let count = 0
-  for (const { type } of operations.values()) if (type === 'subscription') count += 1
+  for (const { type } of operations) if (type === 'subscription') count += 1
   return count
 }

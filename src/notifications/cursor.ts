@@ -4,8 +4,9 @@
 //   version 1 | flags 1 | epoch 8 | seq 4 | createdAt 6 | stateVersion 6, with flag 1 | HMAC-SHA256 cut to 10
 //
 // The signature covers the bytes before it and the user's id. Ten bytes: a guess succeeds once in 2^80.
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { timingSafeEqual } from 'node:crypto'
 import { CarillonError } from '../errors.ts'
+import { createHmacSha256 } from './hmac.ts'
 import type { InboxState, Notification, Position } from './notification.ts'
 
 const version = 1
@@ -27,18 +28,20 @@ export interface Cursors {
 
 /** `key` is the database's (`carillon_state.cursor_key`), so that every instance reads what any of them wrote. */
 export function createCursors(key: Buffer): Cursors {
-  const sign = (payload: Buffer, userId: string) =>
-    createHmac('sha256', key).update(payload).update(userId).digest().subarray(0, signatureBytes)
+  const hmac = createHmacSha256(key)
+  const sign = (payload: Buffer, userId: string) => hmac(payload, userId).subarray(0, signatureBytes)
   return {
     encode(userId, epoch, { seq, createdAt, stateVersion }) {
-      const payload = Buffer.alloc(stateVersion === undefined ? plainBytes : withStateBytes)
-      payload.writeUInt8(version, 0)
-      payload.writeUInt8(stateVersion === undefined ? 0 : flagStateVersion, 1)
-      payload.write(epoch, 2, 8, 'hex')
-      payload.writeUInt32BE(seq, 10)
-      payload.writeUIntBE(createdAt, 14, 6)
-      if (stateVersion !== undefined) payload.writeUIntBE(stateVersion, 20, 6)
-      return Buffer.concat([payload, sign(payload, userId)]).toString('base64url')
+      const bytes = stateVersion === undefined ? plainBytes : withStateBytes
+      const cursor = Buffer.allocUnsafe(bytes + signatureBytes)
+      cursor[0] = version
+      cursor[1] = stateVersion === undefined ? 0 : flagStateVersion
+      cursor.write(epoch, 2, 8, 'hex')
+      cursor.writeUInt32BE(seq, 10)
+      cursor.writeUIntBE(createdAt, 14, 6)
+      if (stateVersion !== undefined) cursor.writeUIntBE(stateVersion, 20, 6)
+      cursor.set(sign(cursor.subarray(0, bytes), userId), bytes)
+      return cursor.toString('base64url')
     },
     decode(userId, cursor) {
       const bytes = cursor.length <= cursorCharactersMax ? Buffer.from(cursor, 'base64url') : Buffer.alloc(0)

@@ -3,6 +3,7 @@
 import { type Database, isTransient } from '../postgres.ts'
 import type { InboxState, Notification, Position } from './notification.ts'
 import {
+  hasNotification,
   type InboxRow,
   inboxColumns,
   instant,
@@ -17,7 +18,12 @@ import {
   within,
 } from './rows.ts'
 
-/** Rows of one read: enough to be cheap by the row. */
+/**
+ * Logs of one read. A statement of its own costs 90 µs of Node and 130 of PostgreSQL, one among sixteen 20 and 60 (docs/BENCHMARKS.md);
+ * more would make a page of a hundred rows wait for too many others.
+ */
+export const logsPerReadMax = 16
+/** Rows of one page: enough to be cheap by the row. */
 export const pageRowsMax = 100
 /**
  * Bytes of one read, about: a page waits in memory for a slow socket. It ends with the row that reaches this, so that it
@@ -64,44 +70,35 @@ export interface Head {
   stateVersion: number
 }
 
+/** One user's read, among others. */
+export interface ReadRequest extends ReadOptions {
+  userId: string
+}
+
 export interface Log {
-  read(userId: string, options: ReadOptions): Promise<LogPage>
+  /** A page of each of these logs, in the order of the requests, in one statement: `logsPerReadMax` at most. */
+  read(requests: readonly ReadRequest[]): Promise<LogPage[]>
   /** The heads of many logs at once; users without one are left out. */
   heads(userIds: string[]): Promise<{ epoch: string; heads: Map<string, Head> }>
 }
 
 export function createLog(database: Database, retentionMs: number): Log {
   return {
-    async read(userId, { after, undeliveredUpTo, checkNext }) {
-      const rows = await database.query<LogRow>('log-read', readStatement, [
-        userId,
-        retentionMs,
-        after?.seq ?? null,
-        after?.createdAt ?? null,
-        undeliveredUpTo,
-        checkNext,
-        pageRowsMax,
-        pageBytesMax,
-      ])
-      const [first] = rows
-      if (!first) throw new Error('carillon_state has no row')
-      const inbox = toInbox(userId, first.epoch, first)
-      const notifications = rows.flatMap((row) =>
-        row.seq === null ? [] : [toNotification({ ...row, seq: row.seq }, first.epoch)],
-      )
-      const last = notifications.at(-1)
-      const isComplete = notifications.length < pageRowsMax && (rows.at(-1)?.bytes ?? 0) < pageBytesMax
-      const upTo = isComplete || !last ? inbox : last
-      if (!after) await moveWatermark(userId, inbox, first, notifications[0])
-      return {
-        inbox,
-        notifications,
-        upTo: { seq: upTo.seq, createdAt: upTo.createdAt },
-        isComplete,
-        isSameLog: after === null || isSameLog(after, first),
-        isNextThere:
-          after === null || after.seq >= inbox.seq || (first.nextSeq === after.seq + 1 && first.isNextKept === true),
-      }
+    async read(requests) {
+      const records = requests.map(({ userId, after, undeliveredUpTo, checkNext }) => ({
+        u: userId,
+        q: after?.seq,
+        c: after?.createdAt,
+        d: undeliveredUpTo,
+        x: checkNext,
+      }))
+      const values = [JSON.stringify(records), retentionMs, pageRowsMax, pageBytesMax]
+      const rows = await database.query<LogRow>('log-read', readStatement, values)
+      const ofRequest: LogRow[][] = requests.map(() => [])
+      for (const row of rows) ofRequest[row.ordinal - 1]?.push(row)
+      const pages: LogPage[] = []
+      for (const [index, request] of requests.entries()) pages.push(await toPage(request, ofRequest[index] ?? []))
+      return pages
     },
     async heads(userIds) {
       const rows = await database.query<HeadRow>('log-heads', headsStatement, [userIds])
@@ -109,6 +106,27 @@ export function createLog(database: Database, retentionMs: number): Log {
       for (const { userId, epoch: _, ...head } of rows) if (userId !== null) heads.set(userId, head)
       return { epoch: rows[0]?.epoch ?? '', heads }
     },
+  }
+
+  async function toPage({ userId, after }: ReadRequest, rows: readonly LogRow[]): Promise<LogPage> {
+    const [first] = rows
+    if (!first) throw new Error('carillon_state has no row')
+    const inbox = toInbox(userId, first.epoch, first)
+    const notifications: Notification[] = []
+    for (const row of rows) if (hasNotification(row)) notifications.push(toNotification(row, first.epoch))
+    const last = notifications.at(-1)
+    const isComplete = notifications.length < pageRowsMax && (rows.at(-1)?.bytes ?? 0) < pageBytesMax
+    const upTo = isComplete || !last ? inbox : last
+    if (!after) await moveWatermark(userId, inbox, first, notifications[0])
+    return {
+      inbox,
+      notifications,
+      upTo: { seq: upTo.seq, createdAt: upTo.createdAt },
+      isComplete,
+      isSameLog: after === null || isSameLog(after, first),
+      isNextThere:
+        after === null || after.seq >= inbox.seq || (first.nextSeq === after.seq + 1 && first.isNextKept === true),
+    }
   }
 
   /** So that the next replay doesn't walk over all that was acknowledged. What lies below never comes back. */
@@ -129,8 +147,9 @@ function isSameLog({ seq }: Position, { isFound, isPast, nextSeq }: LogRow): boo
 }
 
 /** Without an inbox, or a notification, its columns are null. */
-interface LogRow extends Nullable<InboxRow>, Omit<NotificationRow, 'seq'> {
-  seq: number | null
+interface LogRow extends Nullable<InboxRow>, Nullable<NotificationRow> {
+  /** Of the request, from 1. */
+  ordinal: number
   /** Of the page's rows up to this one. */
   bytes: number | null
   epoch: string
@@ -149,39 +168,41 @@ interface HeadRow extends Required<Head> {
   userId: string | null
 }
 
-const start = ['(select created_at from start)', '(select seq from start)'] as const
+const start = ['s.created_at', 's.seq'] as const
 const textBytes = ['title', 'body', 'data', 'url'].map((column) => `coalesce(octet_length(n.${column}), 0)`).join(' + ')
 
-// $1 user, $2 retention in ms, $3 seq and $4 created_at in ms to go on after, $5 undelivered up to, $6 check next, $7 rows,
-// $8 bytes. Ordered as the primary key is, with created_at bounded, so that older partitions are not touched. The rows are
-// limited before they are added up, or the search would go on behind the page; the length of a text is known without
-// reading it.
+// $1 the requests: user, seq and created_at in ms to go on after, undelivered up to, check next. $2 retention in ms, $3 rows
+// and $4 bytes of a page. Ordered as the primary key is, with created_at bounded, so that older partitions are not touched.
+// The rows are limited before they are added up, or the search would go on behind the page; the length of a text is known
+// without reading it.
 const readStatement = `
-with moment as materialized (${moment('$2')}),
-box as materialized (select * from inboxes where user_id = $1),
-start as materialized (select
-  coalesce($3::int, (select delivered_seq from box), 0) as seq,
-  coalesce(${instant('$4')}, (select delivered_created_at from box), 'epoch') as created_at),
-place as materialized (select coalesce($3::int > 0, false) and exists (
-  select from notifications n where n.user_id = $1 and (n.created_at, n.seq) = (${start.join(', ')})) as "isFound")
-select m.epoch, ${inboxColumns}, b.delivered_seq as "deliveredSeq",
+with moment as materialized (${moment('$2')})
+select r.ord::int as ordinal, m.epoch, ${inboxColumns}, b.delivered_seq as "deliveredSeq",
   p."isFound", s.created_at <= m.cutoff as "isPast", x.*, n.*
-from moment m cross join start s cross join place p left join box b on true
+from moment m
+cross join rows from (json_to_recordset($1::json) as (u text, q int, c float8, d int, x bool))
+  with ordinality as r(u, q, c, d, x, ord)
+left join inboxes b on b.user_id = r.u collate "C"
+cross join lateral (select
+  coalesce(r.q, b.delivered_seq, 0) as seq,
+  coalesce(${instant('r.c')}, b.delivered_created_at, 'epoch') as created_at) s
+cross join lateral (select coalesce(r.q > 0, false) and exists (
+  select from notifications n where n.user_id = r.u collate "C" and (n.created_at, n.seq) = (${start.join(', ')})) as "isFound") p
 left join lateral (
   select n.seq as "nextSeq", n.created_at > m.cutoff as "isNextKept" from notifications n
-  where n.user_id = $1 and ${within('>', ...start)} and $3::int is not null and ($6::bool or not p."isFound")
+  where n.user_id = r.u collate "C" and ${within('>', ...start)} and r.q is not null and (r.x or not p."isFound")
   order by n.created_at, n.seq limit 1) x on true
 left join lateral (
   select ${notificationColumns}, n.bytes::float8 as bytes from (
     select n.*, sum(n.weight) over (order by n.created_at, n.seq rows unbounded preceding) as bytes from (
       select n.*, ${rowBytes} + ${textBytes} as weight from notifications n
-      where n.user_id = $1 and ${within('>', ...start)}
-        and (n.delivered_at is null or n.seq > coalesce($5::int, b.last_seq))
+      where n.user_id = r.u collate "C" and ${within('>', ...start)}
+        and (n.delivered_at is null or n.seq > coalesce(r.d, b.last_seq))
         -- The counter saves a whole replay the search where nothing is undelivered.
-        and ($3::int is not null or b.undelivered > 0)
+        and (r.q is not null or b.undelivered > 0)
         and ${visible}
-      order by n.created_at, n.seq limit $7) n) n
-  where n.bytes - n.weight < $8::int
+      order by n.created_at, n.seq limit $3) n) n
+  where n.bytes - n.weight < $4::int
   order by n.created_at, n.seq) n on true`
 
 const headsStatement = `

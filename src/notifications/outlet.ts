@@ -8,18 +8,22 @@ export interface OutletSink<Event> {
   readonly hasRoom: boolean
   /** Calls back once, as soon as there is room again. */
   whenRoom(callback: () => void): void
+  /** Where it throws, the stream ends. */
   take(event: Event): void
 }
 
-export interface OutletOptions<Event> {
+/** Whose events they are. */
+export interface OutletOwner<Event> {
   /** Somebody asks for more. */
-  onPull(): void
+  pulled(): void
   /** Looked at as late as possible: what is stale is left out. */
   isStale(event: Event): boolean
+  /** A sink could not take an event: the outlet has to be ended. */
+  sinkFailed(error: unknown): void
 }
 
 export class Outlet<Event> {
-  readonly #options: OutletOptions<Event>
+  readonly #owner: OutletOwner<Event>
   #ready: Event[] = []
   #pulls: { resolve(result: Result<Event>): void; reject(error: unknown): void }[] = []
   #sink: OutletSink<Event> | undefined
@@ -27,8 +31,8 @@ export class Outlet<Event> {
   #isWaitingForRoom = false
   #isEnded = false
 
-  constructor(options: OutletOptions<Event>) {
-    this.#options = options
+  constructor(owner: OutletOwner<Event>) {
+    this.#owner = owner
   }
 
   /** Whether somebody waits and nothing is ready. Where nobody does, `onPull` is called as soon as somebody will. */
@@ -38,6 +42,11 @@ export class Outlet<Event> {
 
   push(event: Event): void {
     if (this.#isEnded) return
+    // The usual case: somebody takes it at once.
+    if (this.#sink && this.#ready.length === 0 && this.#hasRoom(this.#sink)) {
+      this.#give(this.#sink, event)
+      return
+    }
     this.#ready.push(event)
     this.#handOut()
   }
@@ -73,7 +82,7 @@ export class Outlet<Event> {
 
   #wake(): void {
     this.#handOut()
-    if (this.isWanting) this.#options.onPull()
+    if (this.isWanting) this.#owner.pulled()
   }
 
   #hasRoom(sink: OutletSink<Event>): boolean {
@@ -92,12 +101,21 @@ export class Outlet<Event> {
     const sink = this.#sink
     while (sink && this.#ready.length > 0 && this.#hasRoom(sink)) {
       const event = this.#ready.shift()
-      if (event !== undefined && !this.#options.isStale(event)) sink.take(event)
+      if (event !== undefined) this.#give(sink, event)
     }
     while (this.#pulls.length > 0) {
       const event = this.#ready.shift()
       if (event === undefined) return
-      if (!this.#options.isStale(event)) this.#pulls.shift()?.resolve({ value: event, done: false })
+      if (!this.#owner.isStale(event)) this.#pulls.shift()?.resolve({ value: event, done: false })
+    }
+  }
+
+  #give(sink: OutletSink<Event>, event: Event): void {
+    if (this.#owner.isStale(event)) return
+    try {
+      sink.take(event)
+    } catch (error) {
+      this.#owner.sinkFailed(error)
     }
   }
 }

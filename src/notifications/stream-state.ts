@@ -3,7 +3,7 @@
 import { CarillonError } from '../errors.ts'
 import { type Cursors, cursorInvalid } from './cursor.ts'
 import type { Doorbell } from './doorbell.ts'
-import type { InboxEvent } from './events.ts'
+import type { InboxEvent, NotificationReceived } from './events.ts'
 import type { Head, LogPage, ReadOptions } from './log.ts'
 import type { InboxState, Notification, Position } from './notification.ts'
 
@@ -16,18 +16,24 @@ export interface StreamStateOptions {
   after: (Position & { epoch: string }) | null
   cursors: Cursors
   /** Takes the events, in order. */
-  onEvent(event: InboxEvent): void
+  events: { push(event: InboxEvent): void }
 }
 
 /** What became of a doorbell: done with it; it has to wait for another before it; the log has to say whose it is. */
 export type Taken = 'done' | 'early' | 'otherLog'
 
 export class StreamState {
-  readonly #options: StreamStateOptions
+  readonly #kind: StreamKind
+  readonly #cursors: Cursors
+  readonly #events: StreamStateOptions['events']
   /** Null until the first page, where there was no cursor. */
   #epoch: string | null
-  /** Everything up to here has become an event, or never will. */
-  #position: Position | null
+  /** Everything up to this place has become an event, or never will; nobody knows where it is until the first page. */
+  #isPlaced: boolean
+  // Numbers of their own rather than objects: a delivery that leaves no young object behind in an old one costs the
+  // garbage collector half (docs/BENCHMARKS.md).
+  #seq = 0
+  #createdAt = 0
   /** Up to this seq only undelivered ones; null until the first page says where the head is. */
   #undeliveredUpTo: number | null
   /** The state version that the client has been told of; undefined while its cursor has none. */
@@ -35,18 +41,21 @@ export class StreamState {
   /** Of the inbox when the stream began: what changes after that arrives as an event. */
   #versionAtStart: number | undefined
   /** The furthest head that anybody has told of. */
-  #head: Head = { seq: 0, stateVersion: 0 }
+  #headSeq = 0
+  #headVersion = 0
   /** As of when the last read began. */
-  #headBefore: Head = { seq: 0, stateVersion: 0 }
+  #headVersionBefore = 0
   #isCaughtUp = false
-  /** The newest inbox that was told: doorbells overtake each other, and counters must not step back. */
+  /** The newest inbox that was told, where inboxes are: doorbells overtake each other, and counters must not step back. */
   #inbox: InboxState | undefined
 
-  constructor(options: StreamStateOptions) {
-    this.#options = options
-    const { after } = options
+  constructor({ kind, after, cursors, events }: StreamStateOptions) {
+    this.#kind = kind
+    this.#cursors = cursors
+    this.#events = events
     this.#epoch = after?.epoch ?? null
-    this.#position = after
+    this.#isPlaced = after !== null
+    if (after) this.#moveTo(after)
     this.#undeliveredUpTo = after ? 0 : null
     this.#stateVersion = after?.stateVersion
   }
@@ -56,7 +65,7 @@ export class StreamState {
   }
 
   get seq(): number {
-    return this.#position?.seq ?? 0
+    return this.#seq
   }
 
   /** Whether the replay is over. */
@@ -66,14 +75,16 @@ export class StreamState {
 
   /** What to read next. What is told of the head from here on may be newer than what the page will say. */
   beginRead(): ReadOptions {
-    this.#headBefore = this.#head
-    this.#head = { seq: 0, stateVersion: 0 }
-    return { after: this.#position, undeliveredUpTo: this.#undeliveredUpTo, checkNext: this.#mustNotSkip }
+    this.#headVersionBefore = this.#headVersion
+    this.#headSeq = 0
+    this.#headVersion = 0
+    const after = this.#isPlaced ? { seq: this.#seq, createdAt: this.#createdAt } : null
+    return { after, undeliveredUpTo: this.#undeliveredUpTo, checkNext: this.#mustNotSkip }
   }
 
   /** True where somebody has told of more than has become events. */
   get hasGap(): boolean {
-    return this.#head.seq > this.seq || this.#isBeyond(this.#head.stateVersion)
+    return this.#headSeq > this.#seq || this.#isBeyond(this.#headVersion)
   }
 
   /**
@@ -85,14 +96,12 @@ export class StreamState {
   }
 
   #isBeyond(stateVersion: number): boolean {
-    return this.#options.kind === 'inboxEvents' && stateVersion > (this.#stateVersion ?? 0)
+    return this.#kind === 'inboxEvents' && stateVersion > (this.#stateVersion ?? 0)
   }
 
   noteHead({ seq, stateVersion }: Head): void {
-    this.#head = {
-      seq: Math.max(this.#head.seq, seq),
-      stateVersion: Math.max(this.#head.stateVersion, stateVersion),
-    }
+    if (seq > this.#headSeq) this.#headSeq = seq
+    if (stateVersion > this.#headVersion) this.#headVersion = stateVersion
   }
 
   /**
@@ -100,25 +109,31 @@ export class StreamState {
    * Within one log `createdAt` never goes back.
    */
   contradicts({ seq, createdAt }: Head): boolean {
-    const position = this.#position
-    if (!position || createdAt === undefined || seq === 0 || seq > position.seq) return false
-    return seq === position.seq ? createdAt !== position.createdAt : createdAt > position.createdAt
+    if (createdAt === undefined || seq === 0 || seq > this.#seq) return false
+    return seq === this.#seq ? createdAt !== this.#createdAt : createdAt > this.#createdAt
   }
 
   /** True where more changes of states have been told of than this head knows. */
   isAheadOf({ stateVersion }: Head): boolean {
-    return this.#options.kind === 'inboxEvents' && (this.#stateVersion ?? 0) > stateVersion
+    return this.#kind === 'inboxEvents' && (this.#stateVersion ?? 0) > stateVersion
   }
 
   takeDoorbell({ inbox, news }: Doorbell): Taken {
     if (inbox.epoch !== this.#epoch || this.contradicts(inbox)) return 'otherLog'
     if (news.kind === 'received') {
-      const fresh = news.notifications.filter(({ seq }) => seq > this.seq)
-      if (fresh[0] && fresh[0].seq !== this.seq + 1) return this.#isEarly(inbox)
+      const { notifications } = news
+      const seq = this.seq
+      const start = notifications.findIndex((notification) => notification.seq > seq)
+      const first = notifications[start]
+      if (!first) return 'done'
+      if (first.seq !== seq + 1) return this.#isEarly(inbox)
       // One commit's are created at the same moment, so that the one before them may be one of them.
-      const before = fresh.length < news.notifications.length ? inbox.createdAt : inbox.createdAtBefore
-      if (fresh[0] && this.#position?.seq && before !== this.#position.createdAt) return 'otherLog'
-      for (const notification of fresh) this.#receive(notification, inbox)
+      const before = start > 0 ? inbox.createdAt : inbox.createdAtBefore
+      if (seq > 0 && before !== this.#createdAt) return 'otherLog'
+      for (let index = start; index < notifications.length; index++) {
+        const notification = notifications[index]
+        if (notification) this.#receive(notification, inbox)
+      }
       return 'done'
     }
     const version = this.#stateVersion ?? 0
@@ -153,14 +168,15 @@ export class StreamState {
       this.#stateVersion = inbox.stateVersion
     }
     for (const notification of notifications) this.#receive(notification, inbox)
-    this.#position = upTo
+    this.#isPlaced = true
+    this.#moveTo(upTo)
     if (!isComplete) return
     if (!this.#isCaughtUp) {
       this.#isCaughtUp = true
       const stateChanged = (this.#stateVersion ?? 0) !== this.#versionAtStart
       this.#stateVersion = this.#versionAtStart
       this.#tell({ __typename: 'CaughtUp', stateChanged }, inbox)
-    } else if (this.#isBeyond(this.#headBefore.stateVersion)) {
+    } else if (this.#isBeyond(this.#headVersionBefore)) {
       // It was known before this read, and no doorbell has filled it since.
       this.#stateVersion = inbox.stateVersion
       this.#tell({ __typename: 'CaughtUp', stateChanged: true }, inbox)
@@ -168,38 +184,76 @@ export class StreamState {
     this.noteHead(inbox)
   }
 
-  #receive(notification: Notification, inbox: InboxState): void {
-    this.#position = { seq: notification.seq, createdAt: notification.createdAt }
-    this.#tell({ __typename: 'NotificationReceived', notification, replayed: !this.#isCaughtUp }, inbox)
+  #receive(notification: Notification, told: InboxState): void {
+    this.#moveTo(notification)
+    const inbox = this.#newest(told)
+    this.#events.push(new Received(notification, !this.#isCaughtUp, inbox, this.#version, this.#cursors))
   }
 
   #tell(event: WithoutPlace<InboxEvent>, told: InboxState): void {
-    const { kind, cursors, onEvent } = this.#options
-    if (kind === 'notifications' && event.__typename !== 'NotificationReceived') return
-    const inbox = this.#inbox && isNewer(this.#inbox, told) ? this.#inbox : told
-    this.#inbox = inbox
-    const { seq, createdAt } = this.#position ?? inbox
-    const stateVersion = kind === 'inboxEvents' ? this.#stateVersion : undefined
-    const position = stateVersion === undefined ? { seq, createdAt } : { seq, createdAt, stateVersion }
-    onEvent(Object.assign(new Told(inbox, position, cursors), event))
+    if (this.#kind === 'notifications') return
+    const inbox = this.#newest(told)
+    const place = { seq: this.#seq, createdAt: this.#createdAt }
+    this.#events.push(Object.assign(new Told(inbox, place, this.#version, this.#cursors), event))
+  }
+
+  #moveTo({ seq, createdAt }: Position): void {
+    this.#seq = seq
+    this.#createdAt = createdAt
+  }
+
+  #newest(told: InboxState): InboxState {
+    if (this.#kind === 'notifications') return told
+    if (!this.#inbox || !isNewer(this.#inbox, told)) this.#inbox = told
+    return this.#inbox
+  }
+
+  /** That of the next cursor, which has none in a stream of notifications alone. */
+  get #version(): number | undefined {
+    return this.#kind === 'inboxEvents' ? this.#stateVersion : undefined
   }
 }
 
 /** What all events have. */
 class Told {
   readonly inbox: InboxState
-  readonly #position: Position
+  readonly #place: Position
+  readonly #stateVersion: number | undefined
   readonly #cursors: Cursors
 
-  constructor(inbox: InboxState, position: Position, cursors: Cursors) {
+  constructor(inbox: InboxState, place: Position, stateVersion: number | undefined, cursors: Cursors) {
     this.inbox = inbox
-    this.#position = position
+    this.#place = place
+    this.#stateVersion = stateVersion
     this.#cursors = cursors
   }
 
   /** Signed when asked for: that costs some microseconds, and not everybody selects it. */
   get cursor(): string {
-    return this.#cursors.encode(this.inbox.userId, this.inbox.epoch, this.#position)
+    const { seq, createdAt } = this.#place
+    const { userId, epoch } = this.inbox
+    const stateVersion = this.#stateVersion
+    const position = stateVersion === undefined ? { seq, createdAt } : { seq, createdAt, stateVersion }
+    return this.#cursors.encode(userId, epoch, position)
+  }
+}
+
+/** The event that there are most of: made in one go. */
+class Received extends Told implements NotificationReceived {
+  readonly __typename = 'NotificationReceived'
+  readonly notification: Notification
+  readonly replayed: boolean
+
+  constructor(
+    notification: Notification,
+    replayed: boolean,
+    inbox: InboxState,
+    stateVersion: number | undefined,
+    cursors: Cursors,
+  ) {
+    super(inbox, notification, stateVersion, cursors)
+    this.notification = notification
+    this.replayed = replayed
   }
 }
 

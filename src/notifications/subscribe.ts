@@ -9,17 +9,11 @@ import { seldom } from '../seldom.ts'
 import type { Cursors } from './cursor.ts'
 import type { Doorbell } from './doorbell.ts'
 import type { Log } from './log.ts'
+import { createLogReads } from './log-reads.ts'
 import type { Notification, Position } from './notification.ts'
 import type { StreamKind } from './stream-state.ts'
-import { Subscription } from './subscription.ts'
+import { Subscription, type SubscriptionTools } from './subscription.ts'
 import type { TailCheck } from './tail-check.ts'
-import { createTurns } from './turns.ts'
-
-/**
- * Reads of the log that run at a time in one process, so that sends and health find a connection of the pool
- * (`poolConnectionsMax`) free when thousands of clients come back at once.
- */
-export const logReadsInFlightMax = 6
 
 export interface SubscribeRequest {
   kind: StreamKind
@@ -45,41 +39,41 @@ export interface SubscribeOptions {
 }
 
 export function createSubscribe({ log, bus, tailCheck, cursors, clock, metrics, logger }: SubscribeOptions): Subscribe {
-  const turns = createTurns(logReadsInFlightMax)
   const logFailure = seldom((reason, times) =>
     logger.warn({ reason, times }, 'subscriptions could not read their logs and try again'),
   )
-  return async (userId, { kind, after, resumeAfter, onConfirmed }) => {
-    const subscription = new Subscription({
-      userId,
-      kind,
-      after: later(decode(after), decode(resumeAfter)),
-      onConfirmed,
-      log,
-      turns,
-      cursors,
-      clock,
-      metrics,
-      onReadFailed: (error) => logFailure(messageOf(error)),
-    })
+  const tools: SubscriptionTools = {
+    logReads: createLogReads(log),
+    cursors,
+    clock,
+    metrics,
+    onReadFailed: (error) => logFailure(messageOf(error)),
+  }
+
+  function decode(userId: string, cursor: string | null): (Position & { epoch: string }) | null {
+    return cursor === null ? null : cursors.decode(userId, cursor)
+  }
+
+  return async (userId, { kind, after: first, resumeAfter, onConfirmed }) => {
+    const after = later(decode(userId, first), decode(userId, resumeAfter))
+    const subscription = new Subscription({ userId, kind, after, onConfirmed }, tools)
     metrics.subscriptionsActive.inc()
-    subscription.onEnd(() => metrics.subscriptionsActive.dec())
+    const listening = bus.listen(userId, subscription.ring)
+    subscription.onEnd(() => {
+      metrics.subscriptionsActive.dec()
+      listening.close()
+      tailCheck.unwatch(subscription)
+    })
     try {
-      const listening = bus.listen(userId, subscription.ring)
-      subscription.onEnd(() => listening.close())
       // False after a second without the bus: it lives by the tail check until the bus is back.
       await listening.attached
-      subscription.onEnd(tailCheck.watch(subscription))
+      tailCheck.watch(subscription)
       await subscription.start()
     } catch (error) {
       await subscription.return()
       throw error
     }
     return subscription
-
-    function decode(cursor: string | null): (Position & { epoch: string }) | null {
-      return cursor === null ? null : cursors.decode(userId, cursor)
-    }
   }
 }
 

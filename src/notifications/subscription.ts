@@ -9,11 +9,11 @@ import { isTransient } from '../postgres.ts'
 import type { Cursors } from './cursor.ts'
 import { charactersOf, type Doorbell } from './doorbell.ts'
 import type { InboxEvent } from './events.ts'
-import type { Head, Log } from './log.ts'
+import type { Head, LogPage, ReadOptions } from './log.ts'
+import { type LogReads, type Reader, unreadable } from './log-reads.ts'
 import type { Notification, Position } from './notification.ts'
-import { Outlet, type OutletSink } from './outlet.ts'
+import { Outlet, type OutletOwner, type OutletSink } from './outlet.ts'
 import { type StreamKind, StreamState } from './stream-state.ts'
-import type { Turns } from './turns.ts'
 
 /** Doorbells and characters that wait for a slow reader, beyond which it reads the log instead. */
 export const mailboxDoorbellsMax = 256
@@ -24,9 +24,6 @@ export const gapWaitMs = 50
 export const readRetryMinMs = 100
 export const readRetryMaxMs = 5_000
 
-/** A read that failed after so long found a silent database. Those behind it would wait as long, one after the other. */
-export const silentReadMs = 2_000
-
 export interface SubscriptionOptions {
   userId: string
   kind: StreamKind
@@ -34,9 +31,11 @@ export interface SubscriptionOptions {
   after: (Position & { epoch: string }) | null
   /** With it, the transport is asked to confirm what has reached the client; called once an event, in order. */
   onConfirmed?: ((notification: Notification) => void) | undefined
-  log: Log
-  /** To read the log in, one for each page. */
-  turns: Turns
+}
+
+/** What all subscriptions share. */
+export interface SubscriptionTools {
+  logReads: LogReads
   cursors: Cursors
   clock: Clock
   metrics: Metrics
@@ -46,35 +45,36 @@ export interface SubscriptionOptions {
 
 type HealCause = 'wait' | 'gap' | 'tail' | 'overflow' | 'distrust'
 
-export class Subscription implements AsyncIterableIterator<InboxEvent> {
+const mailboxLimits = { messagesMax: mailboxDoorbellsMax, weightMax: mailboxCharactersMax, weigh: charactersOf }
+
+export class Subscription implements AsyncIterableIterator<InboxEvent>, OutletOwner<InboxEvent>, Reader {
   readonly userId: string
-  readonly #options: SubscriptionOptions
+  readonly #kind: StreamKind
+  readonly #onConfirmed: ((notification: Notification) => void) | undefined
+  readonly #tools: SubscriptionTools
   readonly #state: StreamState
-  readonly #mailbox = new Mailbox<Doorbell>({
-    messagesMax: mailboxDoorbellsMax,
-    weightMax: mailboxCharactersMax,
-    weigh: charactersOf,
-  })
-  readonly #outlet = new Outlet<InboxEvent>({
-    onPull: () => this.#pump(),
-    // It may have waited for a slow reader.
-    isStale: (event) =>
-      event.__typename === 'NotificationReceived' && isExpired(event.notification, this.#options.clock.now()),
-  })
+  readonly #mailbox = new Mailbox<Doorbell>(mailboxLimits)
+  readonly #outlet: Outlet<InboxEvent>
   /** The log has to be read before anything else. */
   #isBehind = true
   #isReading = false
   #healCause: HealCause = 'gap'
+  /** Of the read that is under way. */
+  #readCause: HealCause = 'gap'
   #gapTimer: NodeJS.Timeout | undefined
   #readRetryMs = readRetryMinMs
+  #wakeRetry: (() => void) | undefined
   #failure: { error: unknown } | undefined
   #isClosed = false
-  #releases = new Set<() => void>()
+  #release: () => void = () => {}
 
-  constructor(options: SubscriptionOptions) {
-    this.#options = options
-    this.userId = options.userId
-    this.#state = new StreamState({ ...options, onEvent: (event) => this.#outlet.push(event) })
+  constructor({ userId, kind, after, onConfirmed }: SubscriptionOptions, tools: SubscriptionTools) {
+    this.userId = userId
+    this.#kind = kind
+    this.#onConfirmed = onConfirmed
+    this.#tools = tools
+    this.#outlet = new Outlet(this)
+    this.#state = new StreamState({ kind, after, cursors: tools.cursors, events: this.#outlet })
   }
 
   /** The last seq that it has taken over from the log. */
@@ -84,18 +84,17 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
 
   /** Whether the transport is to call `confirmed`. */
   get wantsConfirmation(): boolean {
-    return this.#options.onConfirmed !== undefined
+    return this.#onConfirmed !== undefined
   }
 
   /** The event has reached the client: over WebSocket a ping behind it was answered, over SSE it was written. */
   confirmed(event: InboxEvent): void {
-    if (event.__typename === 'NotificationReceived') this.#options.onConfirmed?.(event.notification)
+    if (event.__typename === 'NotificationReceived') this.#onConfirmed?.(event.notification)
   }
 
-  /** Run once, when it ends for whatever reason; at once where it has. */
+  /** Run once, when it ends for whatever reason. */
   onEnd(release: () => void): void {
-    if (this.#isClosed) release()
-    else this.#releases.add(release)
+    this.#release = release
   }
 
   /** The first read. Fails with CURSOR_INVALID or CURSOR_EXPIRED, and with UNAVAILABLE where it may succeed later. */
@@ -115,11 +114,9 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
     if (this.#isClosed) return
     const { inbox, news } = doorbell
     if (inbox.epoch === this.#state.epoch) this.#state.noteHead(inbox)
-    const isWanted = news.kind === 'received' || this.#options.kind === 'inboxEvents'
-    if (isWanted && !this.#mailbox.push(doorbell)) {
-      this.#options.metrics.slowConsumers.inc()
-      this.#fallBehind('overflow')
-    }
+    const isWanted = news.kind === 'received' || this.#kind === 'inboxEvents'
+    // As a rule it is the next one and somebody waits for it.
+    if (isWanted && !(this.#isLive && this.#mailbox.isEmpty && this.#take(doorbell))) this.#keep(doorbell)
     this.#pump()
   }
 
@@ -166,6 +163,32 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
     return this
   }
 
+  /** The outlet's: somebody asks for more. */
+  pulled(): void {
+    this.#pump()
+  }
+
+  /** The outlet's: the event may have waited for a slow reader. */
+  isStale(event: InboxEvent): boolean {
+    if (event.__typename !== 'NotificationReceived') return false
+    const { expiresAt } = event.notification
+    return expiresAt !== null && expiresAt <= this.#tools.clock.now()
+  }
+
+  /** The outlet's: an event could not be taken. */
+  sinkFailed(error: unknown): void {
+    this.#end({ error })
+  }
+
+  /** The log reads': before anything is read. What puts it behind from here on, such as an overflow, is not in the page. */
+  beginRead(): ReadOptions {
+    this.#isBehind = false
+    this.#readCause = this.#healCause
+    this.#healCause = 'gap'
+    this.#forgetGap()
+    return this.#state.beginRead()
+  }
+
   /** Does all that can be done now, if somebody wants it; called after everything that happens. */
   #pump(): void {
     while (!this.#isClosed && !this.#isReading && this.#outlet.isWanting) {
@@ -178,12 +201,23 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
           this.#pump()
         })
       } else {
-        this.#mailbox.drain((doorbell) => this.#take(doorbell))
+        if (!this.#mailbox.isEmpty) this.#mailbox.drain((doorbell) => this.#take(doorbell))
         if (this.#isBehind || !this.#outlet.isWanting) continue
         this.#watchGap()
         return
       }
     }
+  }
+
+  /** A doorbell that comes now is the only thing to look at. */
+  get #isLive(): boolean {
+    return !this.#isBehind && !this.#isReading && this.#failure === undefined && this.#outlet.isWanting
+  }
+
+  #keep(doorbell: Doorbell): void {
+    if (this.#mailbox.push(doorbell)) return
+    this.#tools.metrics.slowConsumers.inc()
+    this.#fallBehind('overflow')
   }
 
   /** True where the doorbell is done with. */
@@ -203,59 +237,38 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
         this.#failure = { error }
         return
       }
-      this.#options.onReadFailed(error)
+      this.#tools.onReadFailed(error)
       await this.#waitToRetry()
     }
   }
 
   /** In its turn; not at all where it ends while it waits. Fails with UNAVAILABLE where the database is silent. */
   async #readPage(): Promise<void> {
-    const { turns } = this.#options
-    let isSilent = false
-    const { hasCome, giveUp } = turns.wait()
-    this.onEnd(giveUp)
-    const mayRead = await hasCome
-    this.#releases.delete(giveUp)
-    if (!mayRead && !this.#isClosed) throw unreadable()
-    if (!mayRead) return
-    const startedAt = performance.now()
+    const { logReads } = this.#tools
+    if (this.#isClosed) return
     try {
-      if (!this.#isClosed) await this.#takePage()
+      const page = await logReads.read(this)
+      if (page && !this.#isClosed) this.#takePage(page)
     } catch (error) {
-      isSilent = isTransient(error) && performance.now() - startedAt >= silentReadMs
+      this.#fallBehind(this.#readCause)
       throw error
-    } finally {
-      if (isSilent) turns.giveUpAll()
-      else turns.end()
     }
   }
 
-  async #takePage(): Promise<void> {
-    const { log, userId, metrics } = this.#options
-    const cause = this.#healCause
-    // Before it reads: what puts it behind from here on, such as an overflow, is not in this page.
-    this.#isBehind = false
-    this.#healCause = 'gap'
-    this.#forgetGap()
-    try {
-      const page = await log.read(userId, this.#state.beginRead())
-      if (this.#isClosed) return
-      this.#readRetryMs = readRetryMinMs
-      if (this.#state.isCaughtUp) metrics.gapHeals.inc({ cause })
-      else metrics.replayed.inc(page.notifications.length)
-      this.#state.takePage(page)
-      if (!page.isComplete) this.#fallBehind(cause)
-    } catch (error) {
-      this.#fallBehind(cause)
-      throw error
-    }
+  #takePage(page: LogPage): void {
+    const { metrics } = this.#tools
+    this.#readRetryMs = readRetryMinMs
+    if (this.#state.isCaughtUp) metrics.gapHeals.inc({ cause: this.#readCause })
+    else if (page.notifications.length > 0) metrics.replayed.inc(page.notifications.length)
+    this.#state.takePage(page)
+    if (!page.isComplete) this.#fallBehind(this.#readCause)
   }
 
   /** The missing doorbell gets a moment to arrive. */
   #watchGap(): void {
     if (!this.#state.hasGap) {
       // It came, and nothing had to be read.
-      if (this.#gapTimer !== undefined) this.#options.metrics.gapHeals.inc({ cause: 'wait' })
+      if (this.#gapTimer !== undefined) this.#tools.metrics.gapHeals.inc({ cause: 'wait' })
       this.#forgetGap()
       return
     }
@@ -267,6 +280,7 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
   }
 
   #forgetGap(): void {
+    if (this.#gapTimer === undefined) return
     clearTimeout(this.#gapTimer)
     this.#gapTimer = undefined
   }
@@ -279,14 +293,13 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
   #waitToRetry(): Promise<void> {
     const delayMs = this.#readRetryMs * (0.5 + Math.random() / 2)
     this.#readRetryMs = Math.min(this.#readRetryMs * 2, readRetryMaxMs)
+    if (this.#isClosed) return Promise.resolve()
     return new Promise((resolve) => {
-      const done = () => {
+      const timer = setTimeout(resolve, delayMs)
+      this.#wakeRetry = () => {
         clearTimeout(timer)
-        this.#releases.delete(done)
         resolve()
       }
-      const timer = setTimeout(done, delayMs)
-      this.onEnd(done)
     })
   }
 
@@ -296,15 +309,10 @@ export class Subscription implements AsyncIterableIterator<InboxEvent> {
     clearTimeout(this.#gapTimer)
     this.#mailbox.clear()
     this.#outlet.end(failure)
-    for (const release of this.#releases) release()
-    this.#releases.clear()
+    this.#tools.logReads.cancel(this)
+    this.#wakeRetry?.()
+    this.#release()
   }
 }
 
-const isExpired = ({ expiresAt }: Notification, now: number) => expiresAt !== null && expiresAt <= now
-
 const isUnavailable = (error: unknown) => error instanceof CarillonError && error.code === 'UNAVAILABLE'
-
-function unreadable(cause?: unknown): CarillonError {
-  return new CarillonError('UNAVAILABLE', 'the log can not be read at the moment; try again later', {}, cause)
-}

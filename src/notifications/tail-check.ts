@@ -21,7 +21,9 @@ export interface Watched {
 }
 
 export interface TailCheck {
-  watch(subscription: Watched): () => void
+  watch(subscription: Watched): void
+  /** Does nothing for one that is not watched. */
+  unwatch(subscription: Watched): void
   /** All of them at once: after doorbells may have been lost. */
   checkAll(): Promise<void>
   stop(): Promise<void>
@@ -34,7 +36,7 @@ export interface TailCheckOptions {
 }
 
 export function createTailCheck({ log, intervalMs, logger }: TailCheckOptions): TailCheck {
-  const watched = new Map<string, { subscriptions: Set<Watched>; slice: Set<string> }>()
+  const watched = new Map<string, { subscriptions: Watched[]; slice: Set<string> }>()
   /** Each user stays in one, so that nobody waits for longer than an interval, whoever comes and goes. */
   const slices = Array.from({ length: slicesPerInterval }, () => new Set<string>())
   let round = 0
@@ -44,7 +46,8 @@ export function createTailCheck({ log, intervalMs, logger }: TailCheckOptions): 
 
   function enter(userId: string) {
     const slice = slices.reduce((least, other) => (other.size < least.size ? other : least))
-    const user = { subscriptions: new Set<Watched>(), slice }
+    const subscriptions: Watched[] = []
+    const user = { subscriptions, slice }
     slice.add(userId)
     watched.set(userId, user)
     return user
@@ -53,13 +56,18 @@ export function createTailCheck({ log, intervalMs, logger }: TailCheckOptions): 
   return {
     watch(subscription) {
       const { userId } = subscription
-      const { subscriptions, slice } = watched.get(userId) ?? enter(userId)
-      subscriptions.add(subscription)
-      return () => {
-        if (!subscriptions.delete(subscription) || subscriptions.size > 0) return
-        watched.delete(userId)
-        slice.delete(userId)
-      }
+      const { subscriptions } = watched.get(userId) ?? enter(userId)
+      subscriptions.push(subscription)
+    },
+    unwatch(subscription) {
+      const { userId } = subscription
+      const user = watched.get(userId)
+      const index = user?.subscriptions.indexOf(subscription) ?? -1
+      if (!user || index < 0) return
+      user.subscriptions.splice(index, 1)
+      if (user.subscriptions.length > 0) return
+      watched.delete(userId)
+      user.slice.delete(userId)
     },
     checkAll: () => check([...watched.keys()]),
     stop: () => periodic.stop(),
@@ -70,7 +78,7 @@ export function createTailCheck({ log, intervalMs, logger }: TailCheckOptions): 
       const some = userIds.slice(start, start + usersPerQueryMax).filter((userId) => watched.has(userId))
       // As they stand before the query: while it runs they may move on, and its answer must not look like a step back.
       const before = some.flatMap((userId) =>
-        [...(watched.get(userId)?.subscriptions ?? [])].map((subscription) => ({
+        (watched.get(userId)?.subscriptions ?? []).map((subscription) => ({
           subscription,
           seq: subscription.seq,
         })),

@@ -23,9 +23,9 @@ test('visits each member once an interval, a few at a time', () => {
 
 test('visits no more what was taken out, even by a visit', () => {
   const heartbeat = createHeartbeat(100)
-  const beat = vi.fn(() => leave())
-  const leave = heartbeat.add({ beat })
+  const member = { beat: vi.fn(() => heartbeat.remove(member)) }
+  heartbeat.add(member)
   vi.advanceTimersByTime(1_000)
-  expect(beat).toHaveBeenCalledOnce()
+  expect(member.beat).toHaveBeenCalledOnce()
   heartbeat.close()
 })

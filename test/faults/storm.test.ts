@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { groupsInFlightMax } from '../../src/notifications/group-commit.ts'
-import { logReadsInFlightMax } from '../../src/notifications/subscribe.ts'
+import { readsInFlightMax } from '../../src/notifications/log-reads.ts'
 import { sendBatch } from './support/batch.ts'
 import { type FaultFleet, startFaultFleet } from './support/fleet.ts'
 import type { Instance } from './support/instance.ts'
@@ -28,7 +28,7 @@ const databaseDelayMs = 20
 /** A send meanwhile takes two such ways and what a busy machine adds; behind everybody else's reads it takes seconds. */
 const medianSendMsMax = 300
 /** Of the ten connections of the pool: for the logs that are read at a time, the sends of others, and the tail check. */
-const inFlightMax = logReadsInFlightMax + groupsInFlightMax + 1
+const inFlightMax = readsInFlightMax + groupsInFlightMax + 1
 /** Of sends, how many may have to be tried again: in a large storm a new connection stands in line behind the crowd's. */
 const failedShareMax = sized(0.01, 0.5)
 /** Of anything that has to come about; on a machine that does much else. */

@@ -7,7 +7,7 @@ import { notificationCursor } from '../../src/notifications/cursor.ts'
 import { readInbox } from '../../src/notifications/inbox.ts'
 import { type Mark, markRowsMax } from '../../src/notifications/marks.ts'
 import type { Notification } from '../../src/notifications/notification.ts'
-import { doorbells, fill, makeOlder, miscounted } from '../support/log.ts'
+import { doorbells, fill, makeOlder, miscounted, readPage } from '../support/log.ts'
 import { createSlice, retentionMs, type Slice } from '../support/slice.ts'
 
 let slice: Slice
@@ -68,7 +68,7 @@ describe('each mark', () => {
     expect([last.inbox.undelivered, last.inbox.unseen, last.inbox.unread]).toEqual(counters)
     expect(last.inbox).toEqual(await readInbox(slice.database, userId))
     expect(last.inbox.stateVersion).toBe(marks.length)
-    const found = await slice.log.read(userId, {
+    const found = await readPage(slice.log, userId, {
       after: { seq: 0, createdAt: 0 },
       undeliveredUpTo: 0,
       checkNext: false,

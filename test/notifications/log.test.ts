@@ -1,9 +1,16 @@
-// How much of a log one read brings into memory.
+// How much of a log one read brings into memory, and that reading many logs at once is as reading each alone.
+import fc from 'fast-check'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { type LogPage, pageBytesMax, pageRowsMax } from '../../src/notifications/log.ts'
+import {
+  type LogPage,
+  logsPerReadMax,
+  pageBytesMax,
+  pageRowsMax,
+  type ReadRequest,
+} from '../../src/notifications/log.ts'
 import type { Position } from '../../src/notifications/notification.ts'
-import { fill } from '../support/log.ts'
-import { createSlice, type Slice, takeSeqs } from '../support/slice.ts'
+import { dayMs, fill, makeExpired, makeOlder, readPage } from '../support/log.ts'
+import { createSlice, retentionMs, type Slice, takeSeqs } from '../support/slice.ts'
 
 let slice: Slice
 beforeEach(async () => {
@@ -20,7 +27,7 @@ const range = (from: number, to: number) => Array.from({ length: to - from + 1 }
 async function pages(): Promise<LogPage[]> {
   const found: LogPage[] = []
   for (let after: Position = { seq: 0, createdAt: 0 }; ; ) {
-    const page = await slice.log.read(userId, { after, undeliveredUpTo: 0, checkNext: false })
+    const page = await readPage(slice.log, userId, { after, undeliveredUpTo: 0, checkNext: false })
     found.push(page)
     if (page.isComplete) return found
     after = page.upTo
@@ -63,3 +70,85 @@ test('what ends below both bounds is complete, also behind rows that nobody sees
   expect(found[0]).toMatchObject({ isComplete: true, upTo: { seq: 9 } })
   expect(seqsOf(found[0])).toEqual(range(1, 8))
 })
+
+test('a statement of many requests answers each as reading it alone does, in their order', {
+  timeout: 120_000,
+}, async () => {
+  const logs = await manyLogs()
+  const requests = fc.constantFrom(...logs.keys()).chain((userId): fc.Arbitrary<ReadRequest> => {
+    const places = logs.get(userId) ?? []
+    const last = places.at(-1) ?? nowhere
+    return fc.record({
+      userId: fc.constant(userId),
+      after: fc.oneof(
+        fc.constant(null),
+        fc.constantFrom(nowhere, ...places),
+        // A place of another log, and one behind its head.
+        fc.constantFrom(...places, last).map(({ seq, createdAt }) => ({ seq, createdAt: createdAt + 1 })),
+        fc.constant({ seq: last.seq + 1, createdAt: last.createdAt }),
+      ),
+      undeliveredUpTo: fc.oneof(fc.constant(null), fc.integer({ min: 0, max: last.seq + 1 })),
+      checkNext: fc.boolean(),
+    })
+  })
+  await fc.assert(
+    fc.asyncProperty(fc.array(requests, { minLength: 2, maxLength: logsPerReadMax }), async (together) => {
+      const pages = await slice.log.read(together)
+      const alone: LogPage[] = []
+      for (const { userId, ...options } of together) alone.push(await readPage(slice.log, userId, options))
+      expect(pages).toEqual(alone)
+      expect(pages.map(({ inbox }) => inbox.userId)).toEqual(together.map(({ userId }) => userId))
+    }),
+  )
+})
+
+test('a read of no logs answers with no pages', async () => {
+  expect(await slice.log.read([])).toEqual([])
+})
+
+const nowhere: Position = { seq: 0, createdAt: 0 }
+
+/** Users whose logs differ in all that a read looks at, and the places of their notifications. */
+async function manyLogs(): Promise<Map<string, Position[]>> {
+  const { database } = slice
+  const logs = new Map<string, Position[]>()
+  const sent = async (user: string, count: number, fields = {}) => {
+    const notifications = await fill(slice, user, count, fields)
+    logs.set(user, [])
+    return notifications.map(({ id }) => id)
+  }
+  const deliver = (user: string, ids: string[]) => slice.acknowledge(user, 'delivered', { ids })
+
+  logs.set('unheard of', [])
+  await sent('plain', 5)
+  await deliver('delivered', await sent('delivered', 5))
+  await deliver(
+    'partly',
+    (await sent('partly', 9)).filter((_, index) => index % 3 === 0),
+  )
+  await sent('expired', 6)
+  await makeExpired(database, 'expired', 4)
+  await sent('expired as a whole', 3)
+  await makeExpired(database, 'expired as a whole', 3)
+  for (const id of (await sent('retracted', 6)).filter((_, index) => index % 2 === 1)) await slice.retract(id)
+  await sent('over weeks', 12)
+  for (const seq of [9, 6, 3]) await makeOlder(database, 'over weeks', seq, 8 * dayMs)
+  await deliver('partly over weeks', (await sent('partly over weeks', 8)).slice(2, 6))
+  await makeOlder(database, 'partly over weeks', 4, 16 * dayMs)
+  await sent('past the retention time', 6)
+  await makeOlder(database, 'past the retention time', 3, retentionMs + dayMs)
+  await sent('long', 2 * pageRowsMax + 3)
+  // More than the delivered watermark lags behind.
+  await deliver('long and delivered', (await sent('long and delivered', 3 * pageRowsMax)).slice(0, 250))
+  await sent('heavy', 15, heavy)
+  await sent('\'quoted\' "twice" \\ {,} ü 👩‍🚀', 2)
+
+  const rows = await database.kysely.selectFrom('notifications').select(['user_id', 'seq', 'created_at']).execute()
+  for (const row of rows) logs.get(row.user_id)?.push({ seq: row.seq, createdAt: row.created_at.getTime() })
+  for (const places of logs.values()) places.sort((one, other) => one.seq - other.seq)
+  // A read without a place moves a watermark that lags behind, once, and with it where the next one begins.
+  for (const userId of logs.keys()) {
+    await readPage(slice.log, userId, { after: null, undeliveredUpTo: null, checkNext: false })
+  }
+  return logs
+}

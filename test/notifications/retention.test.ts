@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createPartitions, partitionsAhead } from '../../src/notifications/partitions.ts'
 import { createRetention } from '../../src/notifications/retention.ts'
 import { createSweep } from '../../src/notifications/sweep.ts'
-import { dayMs, fill, makeOlder } from '../support/log.ts'
+import { dayMs, fill, makeOlder, readPage } from '../support/log.ts'
 import { createSlice, retentionMs, type Slice } from '../support/slice.ts'
 
 let slice: Slice
@@ -51,7 +51,7 @@ test('drops what is past the retention time as a whole, and only after it came o
   const { dropped } = await retentionOf(slice).run()
   expect(dropped).toBeGreaterThan(3)
   expect(await partitions()).toEqual(before.slice(dropped))
-  const { notifications } = await slice.log.read('alice', { after: null, undeliveredUpTo: null, checkNext: false })
+  const { notifications } = await readPage(slice.log, 'alice', { after: null, undeliveredUpTo: null, checkNext: false })
   expect(notifications.map(({ seq }) => seq)).toEqual([2])
   // The week that the retention time ends in is still there.
   await createPartitions(slice.database, Date.now() - retentionMs)

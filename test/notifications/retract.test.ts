@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { readInbox } from '../../src/notifications/inbox.ts'
-import { doorbells, fill, makeExpired, makeOlder, miscounted } from '../support/log.ts'
+import { doorbells, fill, makeExpired, makeOlder, miscounted, readPage } from '../support/log.ts'
 import { createSlice, retentionMs, type Slice } from '../support/slice.ts'
 
 let slice: Slice
@@ -20,7 +20,7 @@ test('takes a notification back once: it is read no more, its counters go, its u
   const inbox = await readInbox(slice.database, userId)
   expect(inbox).toMatchObject({ seq: 2, stateVersion: 1, undelivered: 1, unseen: 1, unread: 1 })
   expect(rung).toEqual([{ inbox, news: { kind: 'removed', ids: [first?.id], bumps: 1 } }])
-  const { notifications } = await slice.log.read(userId, { after: null, undeliveredUpTo: null, checkNext: false })
+  const { notifications } = await readPage(slice.log, userId, { after: null, undeliveredUpTo: null, checkNext: false })
   expect(notifications).toEqual([second])
   expect(await slice.retract(first?.id ?? '')).toBe(false)
   expect(await readInbox(slice.database, userId)).toEqual(inbox)

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { categoryCharactersMax, type SendInput } from '../../src/notifications/validate.ts'
+import { readPage } from '../support/log.ts'
 import { createSlice, input, type Slice } from '../support/slice.ts'
 
 let slice: Slice
@@ -51,7 +52,7 @@ describe('numbering', () => {
         expiresAt: Date.now() + 60_000,
       }),
     )
-    const page = await slice.log.read(userId, { after: null, undeliveredUpTo: null, checkNext: false })
+    const page = await readPage(slice.log, userId, { after: null, undeliveredUpTo: null, checkNext: false })
     expect(page.notifications).toEqual([sent.notification])
     expect(JSON.parse(sent.notification.data ?? '')).toEqual({
       z: 1,
@@ -78,7 +79,7 @@ describe('idempotency', () => {
     )
     expect(new Set(sent.map(({ notification }) => notification.id)).size).toBe(1)
     expect(sent.filter(({ duplicate }) => !duplicate)).toHaveLength(1)
-    const page = await slice.log.read(userId, { after: null, undeliveredUpTo: null, checkNext: false })
+    const page = await readPage(slice.log, userId, { after: null, undeliveredUpTo: null, checkNext: false })
     expect(page.inbox).toMatchObject({ seq: 1, undelivered: 1 })
     expect(page.notifications).toHaveLength(1)
   })

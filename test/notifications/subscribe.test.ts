@@ -6,9 +6,12 @@ import type { Bus } from '../../src/bus/bus.ts'
 import { createCursors, notificationCursor } from '../../src/notifications/cursor.ts'
 import type { Doorbell } from '../../src/notifications/doorbell.ts'
 import { rotateEpoch } from '../../src/notifications/epoch.ts'
+import { logsPerReadMax } from '../../src/notifications/log.ts'
+import { readsInFlightMax } from '../../src/notifications/log-reads.ts'
 import type { StreamKind } from '../../src/notifications/stream-state.ts'
-import { createSubscribe, logReadsInFlightMax } from '../../src/notifications/subscribe.ts'
+import { createSubscribe } from '../../src/notifications/subscribe.ts'
 import { poolConnectionsMax } from '../../src/postgres.ts'
+import { readPage } from '../support/log.ts'
 import { createSlice, input, isReceived, type Slice, take, takeSeqs } from '../support/slice.ts'
 
 /** What the bus under test does to each doorbell: hands on what this returns. */
@@ -97,7 +100,7 @@ describe('replay', () => {
     await send(1, { expiresAt: Date.now() + 50 })
     await slice.retract(sent[1]?.payload?.notification.id ?? '')
     await vi.waitFor(async () => {
-      const page = await slice.log.read(userId, { after: null, undeliveredUpTo: null, checkNext: false })
+      const page = await readPage(slice.log, userId, { after: null, undeliveredUpTo: null, checkNext: false })
       expect(page.notifications.map(({ seq }) => seq)).toEqual([1, 3, 4])
     })
     const stream = await subscribe()
@@ -268,18 +271,24 @@ describe('live', () => {
     const read = slice.log.read
     let running = 0
     let most = 0
-    vi.spyOn(slice.log, 'read').mockImplementation(async (...args) => {
+    const logsOfEach: number[] = []
+    vi.spyOn(slice.log, 'read').mockImplementation(async (requests) => {
+      logsOfEach.push(requests.length)
       most = Math.max(most, ++running)
-      const page = await read(...args)
+      const pages = await read(requests)
       running--
-      return page
+      return pages
     })
     const streams = Array.from({ length: 1_000 }, () => subscribe())
     const outcome = await Promise.race([slice.send('service', input({ userId: 'bob' })), Promise.all(streams)])
     expect(outcome).toHaveProperty('notification')
     for (const stream of await Promise.all(streams)) expect(await takeSeqs(stream, 1)).toEqual([1])
-    expect(most).toBe(logReadsInFlightMax)
-    expect(logReadsInFlightMax).toBeLessThan(poolConnectionsMax)
+    expect(most).toBe(readsInFlightMax)
+    expect(readsInFlightMax).toBeLessThan(poolConnectionsMax)
+    expect(Math.max(...logsOfEach)).toBe(logsPerReadMax)
+    // Each is read once: the first alone, and all who wait for it in statements that are full.
+    expect(logsOfEach.reduce((sum, logs) => sum + logs, 0)).toBe(streams.length)
+    expect(logsOfEach.length).toBe(1 + Math.ceil((streams.length - 1) / logsPerReadMax))
   })
 
   test('subscribing while the database is away fails with UNAVAILABLE, and leaves nothing behind', async () => {
@@ -317,7 +326,7 @@ describe('live', () => {
     const failing = vi.spyOn(slice.log, 'read').mockRejectedValue(away())
     const pending = streams.map((stream) => stream.next())
     for (const stream of streams) stream.distrust()
-    await vi.waitFor(() => expect(failing.mock.calls.length).toBeGreaterThan(40))
+    await vi.waitFor(() => expect(failing.mock.calls.flatMap(([requests]) => requests).length).toBeGreaterThan(40))
     for (const stream of streams) await stream.return()
     await Promise.all(pending)
     expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ reason: away().message, times: 1 }])

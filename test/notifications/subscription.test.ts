@@ -4,10 +4,10 @@ import { createMetrics } from '../../src/metrics.ts'
 import { createCursors } from '../../src/notifications/cursor.ts'
 import type { Doorbell } from '../../src/notifications/doorbell.ts'
 import type { InboxEvent } from '../../src/notifications/events.ts'
-import type { Log, LogPage } from '../../src/notifications/log.ts'
+import type { Log, LogPage, ReadRequest } from '../../src/notifications/log.ts'
+import { createLogReads, type LogReads } from '../../src/notifications/log-reads.ts'
 import type { InboxState, Notification } from '../../src/notifications/notification.ts'
 import { mailboxDoorbellsMax, readRetryMinMs, Subscription } from '../../src/notifications/subscription.ts'
-import { createTurns } from '../../src/notifications/turns.ts'
 
 afterEach(() => void vi.useRealTimers())
 
@@ -50,24 +50,28 @@ function slowLog() {
   let head = 0
   let isNextThere = true
   const waiting: (() => void)[] = []
+  const pageAfter = ({ after }: ReadRequest): LogPage => {
+    const from = after?.seq ?? 0
+    const upTo = Math.min(head, from + 100)
+    return {
+      inbox: inboxAt(head),
+      notifications: Array.from({ length: upTo - from }, (_, i) => nth(from + i + 1)),
+      upTo: { seq: upTo, createdAt: 1000 + upTo },
+      isComplete: upTo === head,
+      isSameLog: true,
+      isNextThere,
+    }
+  }
   const log: Log = {
-    read(_, { after }) {
-      const from = after?.seq ?? 0
-      const upTo = Math.min(head, from + 100)
-      const page: LogPage = {
-        inbox: inboxAt(head),
-        notifications: Array.from({ length: upTo - from }, (_, i) => nth(from + i + 1)),
-        upTo: { seq: upTo, createdAt: 1000 + upTo },
-        isComplete: upTo === head,
-        isSameLog: true,
-        isNextThere,
-      }
-      return new Promise((resolve) => waiting.push(() => resolve(page)))
+    read(requests) {
+      const pages = requests.map(pageAfter)
+      return new Promise((resolve) => waiting.push(() => resolve(pages)))
     },
     heads: () => Promise.reject(new Error('not used')),
   }
   return {
     log,
+    logReads: createLogReads(log),
     waiting,
     answer: () => waiting.shift()?.(),
     commit: (seq: number) => {
@@ -80,18 +84,11 @@ function slowLog() {
   }
 }
 
-function subscribe(log: Log, turns = createTurns(1), onReadFailed: (error: unknown) => void = () => {}) {
-  const subscription = new Subscription({
-    userId: 'u',
-    kind: 'notifications',
-    after: null,
-    log,
-    turns,
-    cursors: createCursors(Buffer.alloc(32)),
-    clock: Date,
-    metrics: createMetrics(),
-    onReadFailed,
-  })
+function subscribe(logReads: LogReads, onReadFailed: (error: unknown) => void = () => {}) {
+  const subscription = new Subscription(
+    { userId: 'u', kind: 'notifications', after: null },
+    { logReads, cursors: createCursors(Buffer.alloc(32)), clock: Date, metrics: createMetrics(), onReadFailed },
+  )
   const seqs: number[] = []
   const consume = async () => {
     for await (const event of subscription as AsyncIterable<InboxEvent>)
@@ -101,8 +98,8 @@ function subscribe(log: Log, turns = createTurns(1), onReadFailed: (error: unkno
 }
 
 test('a doorbell that came early during a read opens a gap', async () => {
-  const { log, waiting, answer, commit } = slowLog()
-  const { subscription, seqs, consume } = subscribe(log)
+  const { logReads, waiting, answer, commit } = slowLog()
+  const { subscription, seqs, consume } = subscribe(logReads)
   commit(1)
   const started = subscription.start()
   await vi.waitFor(() => expect(waiting.length).toBe(1))
@@ -119,8 +116,8 @@ test('a doorbell that came early during a read opens a gap', async () => {
 })
 
 test('what overflowed during a read is read', async () => {
-  const { log, waiting, answer, commit } = slowLog()
-  const { subscription, seqs, consume } = subscribe(log)
+  const { logReads, waiting, answer, commit } = slowLog()
+  const { subscription, seqs, consume } = subscribe(logReads)
   const started = subscription.start()
   await vi.waitFor(() => expect(waiting.length).toBe(1))
   const last = mailboxDoorbellsMax + 1
@@ -138,11 +135,10 @@ test('what overflowed during a read is read', async () => {
 })
 
 test('reads in its turn, a page a turn', async () => {
-  const turns = createTurns(1)
-  const { log, waiting, answer, commit } = slowLog()
+  const { logReads, waiting, answer, commit } = slowLog()
   commit(150)
-  const first = subscribe(log, turns)
-  const second = subscribe(log, turns)
+  const first = subscribe(logReads)
+  const second = subscribe(logReads)
   const started = [first.subscription.start(), second.subscription.start()]
   await vi.waitFor(() => expect(waiting.length).toBe(1))
   void first.consume()
@@ -164,10 +160,9 @@ test('reads in its turn, a page a turn', async () => {
 })
 
 test('reads nothing where it ended while it waited for its turn', async () => {
-  const turns = createTurns(1)
-  const { log, waiting, answer } = slowLog()
+  const { log, logReads, waiting, answer } = slowLog()
   const read = vi.spyOn(log, 'read')
-  const [first, second, third] = [1, 2, 3].map(() => subscribe(log, turns).subscription)
+  const [first, second, third] = [1, 2, 3].map(() => subscribe(logReads).subscription)
   const starts = [first, second, third].map((subscription) => subscription?.start())
   await second?.return()
   await starts[1]
@@ -177,29 +172,36 @@ test('reads nothing where it ended while it waited for its turn', async () => {
   await vi.waitFor(() => expect(waiting.length).toBe(1))
   answer()
   await starts[2]
-  expect(read).toHaveBeenCalledTimes(2)
+  expect(read.mock.calls.map(([requests]) => requests.length)).toEqual([1, 1])
 })
 
 test('reads nothing where it ends just as its turn comes, and leaves it to the next', async () => {
-  const turns = createTurns(1)
-  const { log } = slowLog()
+  const { log, logReads, waiting, answer } = slowLog()
   const read = vi.spyOn(log, 'read')
-  const { subscription } = subscribe(log, turns)
-  await turns.wait().hasCome
-  const started = subscription.start()
-  const next = turns.wait()
-  turns.end()
-  void subscription.return()
-  await started
+  const [first, second, third] = [1, 2, 3].map(() => subscribe(logReads).subscription)
+  const starts = [first, second, third].map((subscription) => subscription?.start())
+  answer()
+  void second?.return()
+  await starts[1]
+  await vi.waitFor(() => expect(waiting.length).toBe(1))
+  answer()
+  await Promise.all(starts)
+  expect(read.mock.calls.map(([requests]) => requests.length)).toEqual([1, 1])
+})
+
+test('reads nothing where it has ended before it starts', async () => {
+  const { log, logReads } = slowLog()
+  const read = vi.spyOn(log, 'read')
+  const { subscription } = subscribe(logReads)
+  await subscription.return()
+  await subscription.start()
   expect(read).not.toHaveBeenCalled()
-  expect(await next.hasCome).toBe(true)
 })
 
 test('holds its turn until its read is over, though it has ended', async () => {
-  const turns = createTurns(1)
-  const { log, answer } = slowLog()
+  const { log, logReads, answer } = slowLog()
   const read = vi.spyOn(log, 'read')
-  const [first, second] = [1, 2].map(() => subscribe(log, turns).subscription)
+  const [first, second] = [1, 2].map(() => subscribe(logReads).subscription)
   const starts = [first, second].map((subscription) => subscription?.start())
   await vi.waitFor(() => expect(read).toHaveBeenCalledTimes(1))
   await first?.return()
@@ -213,22 +215,22 @@ test('holds its turn until its read is over, though it has ended', async () => {
 
 test('many that could not read their logs do not try again at one moment', async () => {
   vi.useFakeTimers()
-  const turns = createTurns(1)
   const onReadFailed = vi.fn()
   const failure = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })
   const triedAt: number[] = []
-  const subscriptions = Array.from({ length: 100 }, () => {
-    const { log } = slowLog()
-    log.read = () => {
-      triedAt.push(Date.now())
+  const logReads = createLogReads({
+    read(requests) {
+      triedAt.push(...requests.map(() => Date.now()))
       return Promise.reject(failure)
-    }
-    const { subscription, consume } = subscribe(log, turns, onReadFailed)
+    },
+  })
+  const subscriptions = Array.from({ length: 100 }, () => {
+    const { subscription, consume } = subscribe(logReads, onReadFailed)
     void consume()
     return subscription
   })
   await vi.advanceTimersByTimeAsync(0)
-  // One at a time, and none keeps the others waiting while it waits to try again.
+  // In turn, and none keeps the others waiting while it waits to try again.
   expect(onReadFailed.mock.calls).toEqual(subscriptions.map(() => [failure]))
   const failedAt = Date.now()
   await vi.advanceTimersByTimeAsync(readRetryMinMs)
@@ -240,8 +242,8 @@ test('many that could not read their logs do not try again at one moment', async
 })
 
 test('a live stream that has been behind for longer than the retention time ends with CURSOR_EXPIRED', async () => {
-  const { log, waiting, answer, commit, forget } = slowLog()
-  const { subscription, consume } = subscribe(log)
+  const { logReads, waiting, answer, commit, forget } = slowLog()
+  const { subscription, consume } = subscribe(logReads)
   const started = subscription.start()
   await vi.waitFor(() => expect(waiting.length).toBe(1))
   answer()
@@ -257,9 +259,9 @@ test('a live stream that has been behind for longer than the retention time ends
 })
 
 test('a replay goes on over what passes the retention time meanwhile', async () => {
-  const { log, waiting, answer, commit, forget } = slowLog()
+  const { logReads, waiting, answer, commit, forget } = slowLog()
   commit(150)
-  const { subscription, seqs, consume } = subscribe(log)
+  const { subscription, seqs, consume } = subscribe(logReads)
   const started = subscription.start()
   await vi.waitFor(() => expect(waiting.length).toBe(1))
   answer()

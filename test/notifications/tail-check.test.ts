@@ -32,10 +32,10 @@ test('whenever somebody subscribes, they are looked at once within the interval'
   const tailCheck = createTailCheck({ log, intervalMs, logger: pino({ level: 'silent' }) })
   for (let round = 0; round <= slicesPerInterval; round++) {
     const { watched, heads } = watcher(`user ${round}`)
-    const leave = tailCheck.watch(watched)
+    tailCheck.watch(watched)
     await vi.advanceTimersByTimeAsync(intervalMs)
     expect(heads).toEqual([7])
-    leave()
+    tailCheck.unwatch(watched)
     await vi.advanceTimersByTimeAsync(roundMs)
   }
   await tailCheck.stop()
@@ -44,10 +44,9 @@ test('whenever somebody subscribes, they are looked at once within the interval'
 test('the users are spread evenly over the interval, whoever leaves and comes', async () => {
   const log = fakeLog()
   const tailCheck = createTailCheck({ log, intervalMs, logger: pino({ level: 'silent' }) })
-  const leave = Array.from({ length: 5 * slicesPerInterval }, (_, index) =>
-    tailCheck.watch(watcher(`user ${index}`).watched),
-  )
-  for (const index of [0, 1, 2, 20, 40, 60]) leave[index]?.()
+  const crowd = Array.from({ length: 5 * slicesPerInterval }, (_, index) => watcher(`user ${index}`).watched)
+  for (const watched of crowd) tailCheck.watch(watched)
+  for (const [index, watched] of crowd.entries()) if ([0, 1, 2, 20, 40, 60].includes(index)) tailCheck.unwatch(watched)
   for (let index = 0; index < 6; index++) tailCheck.watch(watcher(`another ${index}`).watched)
   await vi.advanceTimersByTimeAsync(intervalMs)
   expect(log.asked).toEqual(Array.from({ length: slicesPerInterval }, () => 5))
@@ -57,14 +56,13 @@ test('the users are spread evenly over the interval, whoever leaves and comes', 
 test('the subscriptions of one user are one question, and who has left hears nothing', async () => {
   const log = fakeLog()
   const tailCheck = createTailCheck({ log, intervalMs, logger: pino({ level: 'silent' }) })
-  const [one, other, gone] = [watcher('u'), watcher('u'), watcher('v')]
-  tailCheck.watch(one.watched)
-  tailCheck.watch(other.watched)
-  const leave = tailCheck.watch(gone.watched)
-  leave()
-  // Again, as an end that is told of twice.
-  leave()
+  const [one, other, third, gone] = [watcher('u'), watcher('u'), watcher('u'), watcher('v')]
+  for (const { watched } of [one, other, third, gone]) tailCheck.watch(watched)
+  for (const { watched } of [third, gone]) tailCheck.unwatch(watched)
+  // Again, as an end that is told of twice, and one that came to its end before it was watched.
+  for (const { watched } of [third, gone, watcher('u')]) tailCheck.unwatch(watched)
   await vi.advanceTimersByTimeAsync(intervalMs)
-  expect([one.heads, other.heads, gone.heads, log.asked]).toEqual([[7], [7], [], [1]])
+  expect([one, other, third, gone].map(({ heads }) => heads)).toEqual([[7], [7], [], []])
+  expect(log.asked).toEqual([1])
   await tailCheck.stop()
 })

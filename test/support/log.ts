@@ -2,6 +2,7 @@
 import { sql } from 'kysely'
 import type { Bus } from '../../src/bus/bus.ts'
 import type { Doorbell } from '../../src/notifications/doorbell.ts'
+import type { Log, LogPage, ReadOptions } from '../../src/notifications/log.ts'
 import type { Notification } from '../../src/notifications/notification.ts'
 import { createPartitions } from '../../src/notifications/partitions.ts'
 import type { SendInput } from '../../src/notifications/validate.ts'
@@ -18,6 +19,13 @@ export async function fill(slice: Slice, userId: string, count: number, fields: 
     for (const { payload } of await slice.sendMany('service', inputs)) if (payload) sent.push(payload.notification)
   }
   return sent
+}
+
+/** The first page of one log. */
+export async function readPage(log: Log, userId: string, options: ReadOptions): Promise<LogPage> {
+  const [page] = await log.read([{ userId, ...options }])
+  if (!page) throw new Error('the log answered with no page')
+  return page
 }
 
 /** All that rings for the user from now on. */

@@ -1,0 +1,94 @@
+// Who wants to read their log at the same time reads it in one statement, first come, first served, and a few statements at
+// a time: after a server was killed thousands come back at once, and sends and health need the database too. What waits is
+// in memory alone and holds nothing.
+import { CarillonError } from '../errors.ts'
+import { isTransient } from '../postgres.ts'
+import { type Log, type LogPage, logsPerReadMax, type ReadOptions, type ReadRequest } from './log.ts'
+
+/**
+ * Statements at a time in one process, so that sends and health find a connection of the pool (`poolConnectionsMax`) free.
+ * The second and further ones are for when more wait than one statement takes.
+ */
+export const readsInFlightMax = 6
+/** A read that failed after so long found a silent database. Those behind it would wait as long, one after the other. */
+export const silentReadMs = 2_000
+
+/** Whose log is read. */
+export interface Reader {
+  readonly userId: string
+  /** Called when its statement is about to begin: where it reads from. */
+  beginRead(): ReadOptions
+}
+
+export interface LogReads {
+  /**
+   * The page; undefined where it was cancelled before its statement began. Fails with what the database failed with, and
+   * with UNAVAILABLE, unread, where the database was silent for those before it.
+   */
+  read(reader: Reader): Promise<LogPage | undefined>
+  /** It has ended: it need not be read any more, if it waits. */
+  cancel(reader: Reader): void
+}
+
+interface Waiting {
+  resolve(page: LogPage | undefined): void
+  reject(error: unknown): void
+}
+
+export function createLogReads(log: Pick<Log, 'read'>): LogReads {
+  /** In the order in which they came. */
+  const waiting = new Map<Reader, Waiting>()
+  let inFlight = 0
+
+  function begin(): void {
+    while (waiting.size > 0 && (inFlight === 0 || (inFlight < readsInFlightMax && waiting.size >= logsPerReadMax))) {
+      const group: (Waiting & { request: ReadRequest })[] = []
+      for (const [reader, { resolve, reject }] of waiting) {
+        if (group.length === logsPerReadMax) break
+        waiting.delete(reader)
+        group.push({ request: { userId: reader.userId, ...reader.beginRead() }, resolve, reject })
+      }
+      inFlight++
+      void readGroup(group).finally(() => {
+        inFlight--
+        begin()
+      })
+    }
+  }
+
+  /** Settles each of them. Never rejects. */
+  async function readGroup(group: readonly (Waiting & { request: ReadRequest })[]): Promise<void> {
+    const startedAt = performance.now()
+    try {
+      const pages = await log.read(group.map(({ request }) => request))
+      for (const [index, { resolve }] of group.entries()) resolve(pages[index])
+    } catch (error) {
+      for (const { reject } of group) reject(error)
+      if (isTransient(error) && performance.now() - startedAt >= silentReadMs) giveUpAll()
+    }
+  }
+
+  function giveUpAll(): void {
+    const all = [...waiting.values()]
+    waiting.clear()
+    for (const { reject } of all) reject(unreadable())
+  }
+
+  return {
+    read(reader) {
+      return new Promise((resolve, reject) => {
+        waiting.set(reader, { resolve, reject })
+        begin()
+      })
+    },
+    cancel(reader) {
+      const waits = waiting.get(reader)
+      waiting.delete(reader)
+      waits?.resolve(undefined)
+    },
+  }
+}
+
+export function unreadable(cause?: unknown): CarillonError {
+  return new CarillonError('UNAVAILABLE', 'the log can not be read at the moment; try again later', {}, cause)
+}
