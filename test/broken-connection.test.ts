@@ -201,9 +201,9 @@ test('who takes no result any more holds its locks for some seconds at most', as
   await t.direct.query('make', "insert into inboxes (user_id, last_seq, last_created_at) values ('u', 0, now())", [])
   await ask(t, 1)
   const lift = t.proxy.impair({ blackhole: true, direction: 'toClient' })
-  // More than fits between the two.
+  // More than fits between the two: some kernels buffer up to 32 MiB.
   const statement = `with locked as materialized (select user_id from inboxes for update)
-    select repeat('x', 50000000) from locked`
+    select repeat('x', 10000000) from locked, generate_series(1, 20)`
   const held = timed(() => t.database.query('hold', statement, []))
   await vi.waitFor(async () => expect(await t.backends('active')).toHaveLength(1), { interval: 5 })
   t.proxy.impair({ blackhole: true })

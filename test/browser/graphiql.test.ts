@@ -5,7 +5,7 @@ import { startBrowser } from '../support/browser.ts'
 import { serviceToken, startFleet, tokenFor } from '../support/server.ts'
 
 /** The page has 9 MB of scripts to read. */
-const timeout = 60_000
+const timeout = 120_000
 
 /** The first of GraphiQL's own tabs, which holds the operations that it comes with. */
 async function showOperations(page: Page): Promise<void> {
