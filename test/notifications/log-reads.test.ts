@@ -1,7 +1,7 @@
 // Who waits for a statement, who shares one, and who is sent away: over a log that answers when it is told to.
 import { afterEach, expect, test, vi } from 'vitest'
 import { type LogPage, logsPerReadMax, type ReadOptions, type ReadRequest } from '../../src/notifications/log.ts'
-import { createLogReads, readsInFlightMax, silentReadMs } from '../../src/notifications/log-reads.ts'
+import { createLogReads, readsInFlightMax, silentReadMs, waitMsMax } from '../../src/notifications/log-reads.ts'
 
 afterEach(() => void vi.useRealTimers())
 
@@ -250,4 +250,20 @@ test.each([
     ['first', error],
     ['alice', 'alice'],
   ])
+})
+
+test('a statement that gets no answer holds up the others for a moment only', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout'] })
+  const { come, statements } = readers()
+  come('stuck')
+  come('first', 'second')
+  await vi.advanceTimersByTimeAsync(waitMsMax - 1)
+  expect(statements.map(({ users }) => users)).toEqual([['stuck']])
+  await vi.advanceTimersByTimeAsync(1)
+  expect(statements.map(({ users }) => users)).toEqual([['stuck'], ['first', 'second']])
+  for (let more = 0; more < 2 * readsInFlightMax; more++) {
+    come(`more ${more}`)
+    await vi.advanceTimersByTimeAsync(waitMsMax)
+  }
+  expect(statements).toHaveLength(readsInFlightMax)
 })
