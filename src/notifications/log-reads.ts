@@ -80,6 +80,11 @@ export function createLogReads(log: Pick<Log, 'read'>): LogReads {
       const pages = await log.read(group.map(({ request }) => request))
       for (const [index, { resolve }] of group.entries()) resolve(pages[index])
     } catch (error) {
+      if (!isTransient(error) && group.length > 1) {
+        // One of the logs is at fault, and the others must not pay for it.
+        for (const one of group) await readGroup([one])
+        return
+      }
       for (const { reject } of group) reject(error)
       if (isTransient(error) && performance.now() - startedAt >= silentReadMs) giveUpAll()
     }

@@ -202,6 +202,19 @@ test('a statement that fails fails each of its readers with that, and the next o
   expect(outcomes.get('carol')).toBe('carol')
 })
 
+test('where one log of many can not be read, the others are', async () => {
+  const { come, outcomes, statements, usersOfEach } = readers()
+  come('first', 'alice', 'broken', 'bob')
+  await statements[0]?.succeed()
+  const error = new Error('a defect')
+  await statements[1]?.fail(error)
+  await statements[2]?.succeed()
+  await statements[3]?.fail(error)
+  await statements[4]?.succeed()
+  expect(usersOfEach()).toEqual([['first'], ['alice', 'broken', 'bob'], ['alice'], ['broken'], ['bob']])
+  expect(['alice', 'broken', 'bob'].map((userId) => outcomes.get(userId))).toEqual(['alice', error, 'bob'])
+})
+
 test('a database that was silent gives up all that wait, unread, and whoever comes next is read', async () => {
   vi.useFakeTimers({ toFake: ['performance'] })
   const { come, happened, outcomes, statements, usersOfEach } = readers()
