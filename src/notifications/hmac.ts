@@ -6,7 +6,7 @@ import { hash } from 'node:crypto'
 const blockBytes = 64
 const digestBytes = 32
 
-/** `key` has a block's bytes at most, as `carillon_state.cursor_key` does. The result is valid until the next call. */
+/** `key` has a block's bytes at most, as `carillon_state.cursor_key` does. */
 export function createHmacSha256(key: Buffer): (payload: Buffer, text: string) => Buffer {
   if (key.length > blockBytes) throw new RangeError(`a key of ${blockBytes} bytes at most`)
   const padded = (byte: number) => Buffer.alloc(blockBytes, byte).map((pad, index) => pad ^ (key[index] ?? 0))

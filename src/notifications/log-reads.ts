@@ -7,9 +7,11 @@ import { type Log, type LogPage, logsPerReadMax, type ReadOptions, type ReadRequ
 
 /**
  * Statements at a time in one process, so that sends and health find a connection of the pool (`poolConnectionsMax`) free.
- * The second and further ones are for when more wait than one statement takes.
+ * The second and further ones are for when more wait than one statement takes, or for longer than it should.
  */
 export const readsInFlightMax = 6
+/** A statement takes a few milliseconds. One that takes longer, or gets no answer at all, must not hold up the others. */
+export const waitMsMax = 50
 /** A read that failed after so long found a silent database. Those behind it would wait as long, one after the other. */
 export const silentReadMs = 2_000
 
@@ -39,21 +41,36 @@ export function createLogReads(log: Pick<Log, 'read'>): LogReads {
   /** In the order in which they came. */
   const waiting = new Map<Reader, Waiting>()
   let inFlight = 0
+  let looksLater = false
 
   function begin(): void {
-    while (waiting.size > 0 && (inFlight === 0 || (inFlight < readsInFlightMax && waiting.size >= logsPerReadMax))) {
-      const group: (Waiting & { request: ReadRequest })[] = []
-      for (const [reader, { resolve, reject }] of waiting) {
-        if (group.length === logsPerReadMax) break
-        waiting.delete(reader)
-        group.push({ request: { userId: reader.userId, ...reader.beginRead() }, resolve, reject })
-      }
-      inFlight++
-      void readGroup(group).finally(() => {
-        inFlight--
-        begin()
-      })
+    while (inFlight === 0 || waiting.size >= logsPerReadMax) if (!beginOne()) break
+    if (looksLater || waiting.size === 0) return
+    looksLater = true
+    setTimeout(beginLate, waitMsMax)
+  }
+
+  function beginLate(): void {
+    looksLater = false
+    beginOne()
+    begin()
+  }
+
+  /** False where it may not, or nobody waits. */
+  function beginOne(): boolean {
+    if (waiting.size === 0 || inFlight >= readsInFlightMax) return false
+    const group: (Waiting & { request: ReadRequest })[] = []
+    for (const [reader, { resolve, reject }] of waiting) {
+      if (group.length === logsPerReadMax) break
+      waiting.delete(reader)
+      group.push({ request: { userId: reader.userId, ...reader.beginRead() }, resolve, reject })
     }
+    inFlight++
+    void readGroup(group).finally(() => {
+      inFlight--
+      begin()
+    })
+    return true
   }
 
   /** Settles each of them. Never rejects. */
@@ -63,6 +80,11 @@ export function createLogReads(log: Pick<Log, 'read'>): LogReads {
       const pages = await log.read(group.map(({ request }) => request))
       for (const [index, { resolve }] of group.entries()) resolve(pages[index])
     } catch (error) {
+      if (!isTransient(error) && group.length > 1) {
+        // One of the logs is at fault, and the others must not pay for it.
+        for (const one of group) await readGroup([one])
+        return
+      }
       for (const { reject } of group) reject(error)
       if (isTransient(error) && performance.now() - startedAt >= silentReadMs) giveUpAll()
     }

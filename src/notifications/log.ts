@@ -96,8 +96,10 @@ export function createLog(database: Database, retentionMs: number): Log {
       const rows = await database.query<LogRow>('log-read', readStatement, values)
       const ofRequest: LogRow[][] = requests.map(() => [])
       for (const row of rows) ofRequest[row.ordinal - 1]?.push(row)
-      const pages: LogPage[] = []
-      for (const [index, request] of requests.entries()) pages.push(await toPage(request, ofRequest[index] ?? []))
+      const pages = requests.map((request, index) => toPage(request, ofRequest[index] ?? []))
+      await moveWatermarks(
+        pages.flatMap((page, index) => (requests[index]?.after === null ? lagOf(page, ofRequest[index]?.[0]) : [])),
+      )
       return pages
     },
     async heads(userIds) {
@@ -108,7 +110,7 @@ export function createLog(database: Database, retentionMs: number): Log {
     },
   }
 
-  async function toPage({ userId, after }: ReadRequest, rows: readonly LogRow[]): Promise<LogPage> {
+  function toPage({ userId, after }: ReadRequest, rows: readonly LogRow[]): LogPage {
     const [first] = rows
     if (!first) throw new Error('carillon_state has no row')
     const inbox = toInbox(userId, first.epoch, first)
@@ -117,7 +119,6 @@ export function createLog(database: Database, retentionMs: number): Log {
     const last = notifications.at(-1)
     const isComplete = notifications.length < pageRowsMax && (rows.at(-1)?.bytes ?? 0) < pageBytesMax
     const upTo = isComplete || !last ? inbox : last
-    if (!after) await moveWatermark(userId, inbox, first, notifications[0])
     return {
       inbox,
       notifications,
@@ -129,17 +130,24 @@ export function createLog(database: Database, retentionMs: number): Log {
     }
   }
 
-  /** So that the next replay doesn't walk over all that was acknowledged. What lies below never comes back. */
-  async function moveWatermark(userId: string, inbox: InboxState, row: LogRow, first?: Notification): Promise<void> {
-    const seq = first ? first.seq - 1 : inbox.seq
-    if (seq - (row.deliveredSeq ?? 0) <= watermarkLagMax) return
+  /** So that the next replays don't walk over all that was acknowledged. What lies below never comes back. */
+  async function moveWatermarks(places: readonly (Position & { userId: string })[]): Promise<void> {
+    if (places.length === 0) return
+    const records = places.map(({ userId, seq, createdAt }) => ({ u: userId, q: seq, c: createdAt }))
     try {
-      await database.query('log-watermark', watermarkStatement, [userId, seq, (first ?? inbox).createdAt])
+      await database.query('log-watermarks', watermarksStatement, [JSON.stringify(records)])
     } catch (error) {
-      // It only saves work, and somebody else is writing to this inbox: another replay will move it.
+      // It only saves work: another replay will move them.
       if (!isTransient(error)) throw error
     }
   }
+}
+
+/** Where the watermark belongs, if it lags far behind: before the first undelivered one, or at the head. */
+function lagOf({ inbox, notifications: [first] }: LogPage, row?: LogRow): (Position & { userId: string })[] {
+  const seq = first ? first.seq - 1 : inbox.seq
+  if (seq - (row?.deliveredSeq ?? 0) <= watermarkLagMax) return []
+  return [{ userId: inbox.userId, seq, createdAt: (first ?? inbox).createdAt }]
 }
 
 function isSameLog({ seq }: Position, { isFound, isPast, nextSeq }: LogRow): boolean {
@@ -210,6 +218,10 @@ select s.epoch, b.user_id as "userId", b.last_seq as seq, ${milliseconds('b.last
   b.state_version::float8 as "stateVersion"
 from carillon_state s left join inboxes b on b.user_id = any($1::text[])`
 
-const watermarkStatement = `
-update inboxes set delivered_seq = $2::int, delivered_created_at = to_timestamp($3::float8 / 1000)
-where user_id = $1 and delivered_seq < $2::int`
+// Whoever has an inbox locked is writing to it: it is passed over.
+const watermarksStatement = `
+with free as materialized (
+  select b.user_id, r.q, r.c from json_to_recordset($1::json) as r(u text, q int, c float8)
+  join inboxes b on b.user_id = r.u collate "C" order by b.user_id for update of b skip locked)
+update inboxes b set delivered_seq = free.q, delivered_created_at = ${instant('free.c')}
+from free where b.user_id = free.user_id and b.delivered_seq < free.q`

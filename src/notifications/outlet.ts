@@ -35,7 +35,7 @@ export class Outlet<Event> {
     this.#owner = owner
   }
 
-  /** Whether somebody waits and nothing is ready. Where nobody does, `onPull` is called as soon as somebody will. */
+  /** Whether somebody waits and nothing is ready. Where nobody does, `pulled` is called as soon as somebody will. */
   get isWanting(): boolean {
     return this.#sink ? this.#ready.length === 0 && this.#hasRoom(this.#sink) : this.#pulls.length > 0
   }

@@ -1,7 +1,7 @@
 // Who waits for a statement, who shares one, and who is sent away: over a log that answers when it is told to.
 import { afterEach, expect, test, vi } from 'vitest'
 import { type LogPage, logsPerReadMax, type ReadOptions, type ReadRequest } from '../../src/notifications/log.ts'
-import { createLogReads, readsInFlightMax, silentReadMs } from '../../src/notifications/log-reads.ts'
+import { createLogReads, readsInFlightMax, silentReadMs, waitMsMax } from '../../src/notifications/log-reads.ts'
 
 afterEach(() => void vi.useRealTimers())
 
@@ -202,6 +202,19 @@ test('a statement that fails fails each of its readers with that, and the next o
   expect(outcomes.get('carol')).toBe('carol')
 })
 
+test('where one log of many can not be read, the others are', async () => {
+  const { come, outcomes, statements, usersOfEach } = readers()
+  come('first', 'alice', 'broken', 'bob')
+  await statements[0]?.succeed()
+  const error = new Error('a defect')
+  await statements[1]?.fail(error)
+  await statements[2]?.succeed()
+  await statements[3]?.fail(error)
+  await statements[4]?.succeed()
+  expect(usersOfEach()).toEqual([['first'], ['alice', 'broken', 'bob'], ['alice'], ['broken'], ['bob']])
+  expect(['alice', 'broken', 'bob'].map((userId) => outcomes.get(userId))).toEqual(['alice', error, 'bob'])
+})
+
 test('a database that was silent gives up all that wait, unread, and whoever comes next is read', async () => {
   vi.useFakeTimers({ toFake: ['performance'] })
   const { come, happened, outcomes, statements, usersOfEach } = readers()
@@ -250,4 +263,20 @@ test.each([
     ['first', error],
     ['alice', 'alice'],
   ])
+})
+
+test('a statement that gets no answer holds up the others for a moment only', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout'] })
+  const { come, statements } = readers()
+  come('stuck')
+  come('first', 'second')
+  await vi.advanceTimersByTimeAsync(waitMsMax - 1)
+  expect(statements.map(({ users }) => users)).toEqual([['stuck']])
+  await vi.advanceTimersByTimeAsync(1)
+  expect(statements.map(({ users }) => users)).toEqual([['stuck'], ['first', 'second']])
+  for (let more = 0; more < 2 * readsInFlightMax; more++) {
+    come(`more ${more}`)
+    await vi.advanceTimersByTimeAsync(waitMsMax)
+  }
+  expect(statements).toHaveLength(readsInFlightMax)
 })

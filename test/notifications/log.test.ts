@@ -1,5 +1,6 @@
 // How much of a log one read brings into memory, and that reading many logs at once is as reading each alone.
 import fc from 'fast-check'
+import { sql } from 'kysely'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import {
   type LogPage,
@@ -7,8 +8,10 @@ import {
   pageBytesMax,
   pageRowsMax,
   type ReadRequest,
+  watermarkLagMax,
 } from '../../src/notifications/log.ts'
 import type { Position } from '../../src/notifications/notification.ts'
+import { lockTimeoutMs } from '../../src/postgres.ts'
 import { dayMs, fill, makeExpired, makeOlder, readPage } from '../support/log.ts'
 import { createSlice, retentionMs, type Slice, takeSeqs } from '../support/slice.ts'
 
@@ -100,6 +103,27 @@ test('a statement of many requests answers each as reading it alone does, in the
       expect(pages.map(({ inbox }) => inbox.userId)).toEqual(together.map(({ userId }) => userId))
     }),
   )
+})
+
+test('a locked inbox keeps nobody from reading, and its watermark where it is', async () => {
+  const users = ['locked', 'free']
+  for (const user of users) {
+    const ids = (await fill(slice, user, watermarkLagMax + 1)).map(({ id }) => id)
+    while (ids.length > 0) await slice.acknowledge(user, 'delivered', { ids: ids.splice(0, 100) })
+  }
+  const watermarks = async () => {
+    const rows = await slice.database.kysely.selectFrom('inboxes').select(['user_id', 'delivered_seq']).execute()
+    return new Map(rows.map((row) => [row.user_id, row.delivered_seq]))
+  }
+  await slice.database.kysely.transaction().execute(async (tx) => {
+    await sql`select from inboxes where user_id = 'locked' for update`.execute(tx)
+    const startedAt = performance.now()
+    await slice.log.read(users.map((userId) => ({ userId, after: null, undeliveredUpTo: null, checkNext: false })))
+    expect(performance.now() - startedAt).toBeLessThan(lockTimeoutMs)
+    const found = await watermarks()
+    expect(found.get('locked')).toBe(0)
+    expect(found.get('free')).toBe(watermarkLagMax + 1)
+  })
 })
 
 test('a read of no logs answers with no pages', async () => {

@@ -151,7 +151,7 @@ test('reads in its turn, a page a turn', async () => {
     [150, 150],
   ]) {
     answer()
-    await vi.waitFor(() => expect([first.seqs.length, second.seqs.length]).toEqual(pages))
+    await vi.waitFor(() => expect([first.seqs.length, second.seqs.length]).toEqual(pages), { interval: 1 })
     expect(waiting.length).toBeLessThanOrEqual(1)
   }
   await Promise.all(started)
