@@ -19,8 +19,8 @@ import {
 } from './rows.ts'
 
 /**
- * Logs of one read. A statement of its own costs 90 µs of Node and 130 of PostgreSQL, one among sixteen 20 and 60 (docs/BENCHMARKS.md);
- * more would make a page of a hundred rows wait for too many others.
+ * Logs of one read. A statement of its own takes 165 to 235 µs of Node and 290 to 440 of PostgreSQL, one log among sixteen
+ * 23 to 34 and 33 to 54 (measured); more would make a page of a hundred rows wait for too many others.
  */
 export const logsPerReadMax = 16
 /** Rows of one page: enough to be cheap by the row. */
@@ -186,19 +186,21 @@ const textBytes = ['title', 'body', 'data', 'url'].map((column) => `coalesce(oct
 const readStatement = `
 with moment as materialized (${moment('$2')})
 select r.ord::int as ordinal, m.epoch, ${inboxColumns}, b.delivered_seq as "deliveredSeq",
-  p."isFound", s.created_at <= m.cutoff as "isPast", x.*, n.*
+  p.found is not null as "isFound", s.created_at <= m.cutoff as "isPast", x.*, n.*
 from moment m
 cross join rows from (json_to_recordset($1::json) as (u text, q int, c float8, d int, x bool))
   with ordinality as r(u, q, c, d, x, ord)
-left join inboxes b on b.user_id = r.u collate "C"
+-- The limits keep the planner from reading a whole table once for the hundred requests that it expects.
+left join lateral (select * from inboxes b where b.user_id = r.u collate "C" limit 1) b on true
 cross join lateral (select
   coalesce(r.q, b.delivered_seq, 0) as seq,
   coalesce(${instant('r.c')}, b.delivered_created_at, 'epoch') as created_at) s
-cross join lateral (select coalesce(r.q > 0, false) and exists (
-  select from notifications n where n.user_id = r.u collate "C" and (n.created_at, n.seq) = (${start.join(', ')})) as "isFound") p
+left join lateral (
+  select true as found from notifications n
+  where r.q > 0 and n.user_id = r.u collate "C" and (n.created_at, n.seq) = (${start.join(', ')}) limit 1) p on true
 left join lateral (
   select n.seq as "nextSeq", n.created_at > m.cutoff as "isNextKept" from notifications n
-  where n.user_id = r.u collate "C" and ${within('>', ...start)} and r.q is not null and (r.x or not p."isFound")
+  where n.user_id = r.u collate "C" and ${within('>', ...start)} and r.q is not null and (r.x or p.found is null)
   order by n.created_at, n.seq limit 1) x on true
 left join lateral (
   select ${notificationColumns}, n.bytes::float8 as bytes from (

@@ -1,7 +1,7 @@
 // How much of a log one read brings into memory, and that reading many logs at once is as reading each alone.
 import fc from 'fast-check'
 import { sql } from 'kysely'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import {
   type LogPage,
   logsPerReadMax,
@@ -103,6 +103,30 @@ test('a statement of many requests answers each as reading it alone does, in the
       expect(pages.map(({ inbox }) => inbox.userId)).toEqual(together.map(({ userId }) => userId))
     }),
   )
+})
+
+test('a read looks at rows of its own log alone, however many others there are', async () => {
+  await fill(slice, 'another', 3_000)
+  const [sent] = await fill(slice, userId, 1)
+  const after = { seq: 1, createdAt: sent?.createdAt ?? 0 }
+  const scans = async () => {
+    const { rows } = await sql<{ read: number; searches: number }>`
+      select sum(seq_tup_read)::int as read, sum(idx_scan)::int as searches
+      from pg_stat_user_tables where relname like 'notifications%'`.execute(slice.database.kysely)
+    return rows[0] ?? { read: 0, searches: 0 }
+  }
+  const before = await scans()
+  // PostgreSQL counts what a connection did once a second at most.
+  const counted = await vi.waitFor(
+    async () => {
+      await readPage(slice.log, userId, { after, undeliveredUpTo: 0, checkNext: true })
+      const now = await scans()
+      expect(now.searches).toBeGreaterThan(before.searches)
+      return now
+    },
+    { timeout: 15_000, interval: 100 },
+  )
+  expect(counted.read - before.read).toBeLessThan(100)
 })
 
 test('a locked inbox keeps nobody from reading, and its watermark where it is', async () => {
