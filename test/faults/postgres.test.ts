@@ -16,7 +16,7 @@ import { post } from './support/writers.ts'
 const returnMsMax = 2_000
 /** The program's own, or what a short form can wait for: in the queue, then for a connection, then for the statement. */
 const deadlines = sized(
-  { queuedMs: 1_000, connectMs: 500, queryMs: 1_500 },
+  { queuedMs: 1_000, connectMs: 1_000, queryMs: 1_500 },
   { queuedMs: queuedMsMax, connectMs: connectTimeoutMs, queryMs: queryTimeoutMs },
 )
 /** What a send, and what a mark or a retraction may take until it fails. */
