@@ -65,8 +65,7 @@ export function createWebSockets(options: WebSocketOptions): Upgrade {
     // Full is looked at before the upgrade too; between the two others may have come.
     const place = connections.enter(connection)
     if (!place) {
-      // Protocol errors of a peer: `ws` closes with the code that fits.
-      webSocket.on('error', () => {})
+      webSocket.on('error', (error) => logger.debug({ err: error }, 'a WebSocket failed'))
       connection.close(closeCodes.tryAgain, 'too many connections')
       return
     }
