@@ -9,7 +9,7 @@ import { createPeersTable } from './services.mjs'
 
 /** A run that takes longer hangs. */
 const deadlineMsDefault = 4 * 60_000
-const endMsMax = 15_000
+const endMsMax = 45_000
 
 /**
  * Runs `work` with: `clients(command, options)`, `connect(users)`, `measure(work)`, which tells the CPU of the server, of

@@ -1,6 +1,6 @@
 // Who is asking: a signed token in, a viewer out. Verifies JWTs with a shared secret or with public keys (key-set.ts),
 // and holds the rules on who may do what. No message here repeats any of a token.
-import { createHmac, createSecretKey, hash, timingSafeEqual } from 'node:crypto'
+import { hash, timingSafeEqual } from 'node:crypto'
 import {
   decodeJwt,
   decodeProtectedHeader,
@@ -11,6 +11,7 @@ import {
   type ProtectedHeaderParameters,
 } from 'jose'
 import { CarillonError } from './errors.ts'
+import { createHmacSha256 } from './hmac.ts'
 import { createKeySet } from './key-set.ts'
 import type { Logger } from './logger.ts'
 
@@ -103,18 +104,18 @@ interface Verified {
   protectedHeader: ProtectedHeaderParameters
 }
 
+const nothing = Buffer.alloc(0)
+
 /** jose would compute the HMAC in another thread: 50 to 120 µs more, which is what half of a connection costs. */
 function createVerifyHs256(secret: string): (token: string) => Promise<Verified> {
-  const key = createSecretKey(secret, 'utf8')
+  const sign = createHmacSha256(Buffer.from(secret))
   return async (token) => {
     const protectedHeader = decodeToken(() => decodeProtectedHeader(token))
     if (protectedHeader.alg !== 'HS256') throw unauthenticated('the token is signed in a way that is not accepted')
     const signatureStart = token.lastIndexOf('.') + 1
-    const expected = createHmac('sha256', key)
-      .update(token.slice(0, signatureStart - 1))
-      .digest('base64url')
+    const expected = Buffer.from(sign(nothing, token.slice(0, signatureStart - 1)).toString('base64url'))
     const signature = Buffer.from(token.slice(signatureStart))
-    if (signature.length !== expected.length || !timingSafeEqual(signature, Buffer.from(expected))) {
+    if (signature.length !== expected.length || !timingSafeEqual(signature, expected)) {
       throw unauthenticated('the signature of the token does not hold')
     }
     return { protectedHeader, payload: decodeToken(() => decodeJwt(token)) }

@@ -1,14 +1,14 @@
 // One WebSocket: writes with back pressure, closes once, sends nothing after its token expired, and notices a peer that
 // is gone (no pong) or that does not read (no progress). The protocol on top of it is graphql/websocket.ts.
-// What is pushed goes to the stream below `ws`, all of one turn in one write (text-frames.ts): without compression `ws`
-// writes each of its own frames at once too, so that whole frames follow each other.
+// Messages go to the stream below `ws`, all of one turn in one write (frames.ts), and pings: without compression `ws` writes each
+// of its own frames at once too, so that whole frames follow each other.
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import { type Confirmations, createConfirmations } from './confirmations.ts'
 import type { Connection } from './connections.ts'
 import type { Deadlines } from './deadlines.ts'
+import { pingFrame, textFrames } from './frames.ts'
 import type { Beating } from './heartbeat.ts'
-import { textFrames } from './text-frames.ts'
 import type { TransportMetrics } from './transport-metrics.ts'
 
 /** A reader that takes nothing for so long is gone or hopeless; what it misses waits in the log. */
@@ -41,7 +41,7 @@ const positionBytes = 6
 
 /** Who pushes. */
 export interface PushSender {
-  /** Called where `send` would resolve, in order, and not at all for what was not sent. */
+  /** In the order of the events, and not at all for what was not sent. */
   written(event: unknown): void
 }
 
@@ -62,7 +62,7 @@ export class WebSocketConnection implements Connection, Beating {
   /** Since when the oldest pending write has made no progress. */
   #stalledSince = 0
   /** In this turn. Nothing in between: what an old object holds on to costs the garbage collector. */
-  #pushed: { text: string; sender: PushSender; event: unknown }[] | undefined
+  #pushed: { text: string; sender: PushSender | undefined; event: unknown }[] | undefined
   #pushedCharacters = 0
   #waitingForRoom: (() => void)[] | undefined
   #confirmations: Confirmations | undefined
@@ -119,23 +119,11 @@ export class WebSocketConnection implements Connection, Beating {
     this.#cancelExpiry = this.#options.deadlines.schedule(at, () => this.#expire())
   }
 
-  /** Resolves when the operating system has it, or when it can't be sent any more (see `isOpen`). Never rejects. */
-  send(text: string): Promise<void> {
-    if (Date.now() >= this.#expiresAt) this.#expire()
-    if (!this.isOpen) return Promise.resolve()
-    this.flush()
-    this.#writeBegins(text.length)
-    return new Promise((resolve) => {
-      this.#socket.send(text, (error) => {
-        this.#writeEnds(error)
-        resolve()
-      })
-      this.#regulateReading()
-    })
-  }
-
-  /** As `send`, for many: those of one turn go in one write. */
-  push(text: string, sender: PushSender, event: unknown): void {
+  /**
+   * All of one turn go in one write. `sender` is told of `event` once the operating system has it, or when it can't be
+   * sent any more (see `isOpen`).
+   */
+  push(text: string, sender?: PushSender, event?: unknown): void {
     if (Date.now() >= this.#expiresAt) this.#expire()
     if (!this.isOpen) return
     this.#pushedCharacters += text.length
@@ -145,6 +133,12 @@ export class WebSocketConnection implements Connection, Beating {
       this.#pushed = [{ text, sender, event }]
       flushAtEndOfTurn(this)
     }
+  }
+
+  /** Resolves when the operating system has all that was pushed, or when it can't be sent any more. Never rejects. */
+  async written(): Promise<void> {
+    this.flush()
+    if (this.#pendingWrites > 0) await new Promise<void>((resolve) => this.#stream.write('', () => resolve()))
   }
 
   /** Whether more may be pushed; never again once it closes. */
@@ -237,7 +231,7 @@ export class WebSocketConnection implements Connection, Beating {
     this.#writeBegins(characters)
     this.#stream.write(textFrames(pushed), (error) => {
       this.#writeEnds(error)
-      for (const { sender, event } of pushed) sender.written(event)
+      for (const { sender, event } of pushed) sender?.written(event)
     })
     this.#regulateReading()
   }
@@ -261,7 +255,7 @@ export class WebSocketConnection implements Connection, Beating {
   #ping(payload: Buffer): void {
     this.flush()
     // Fails only where the socket does, which its `close` event tells.
-    if (this.isOpen) this.#socket.ping(payload, false, () => {})
+    if (this.isOpen) this.#stream.write(pingFrame(payload), () => {})
   }
 
   #regulateReading(): void {
@@ -284,7 +278,7 @@ let pushedTo: WebSocketConnection[] = []
 /** Where one turn delivers to thousands, what they get must not pile up: it would leave the processor's cache. */
 function flushAtEndOfTurn(connection: WebSocketConnection): void {
   const count = pushedTo.push(connection)
-  if (count === 1) queueMicrotask(flushAll)
+  if (count === 1) process.nextTick(flushAll)
   else if (count === flushedTogetherMax) flushAll()
 }
 
@@ -295,7 +289,7 @@ function flushAll(): void {
 }
 
 function positionOf(characters: number): Buffer {
-  const payload = Buffer.alloc(positionBytes)
+  const payload = Buffer.allocUnsafe(positionBytes)
   payload.writeUIntBE(characters, 0, positionBytes)
   return payload
 }

@@ -148,7 +148,7 @@ class Delivery implements AsyncIterableIterator<ExecutionResult, undefined> {
     const operation = this.#operation
     const { connection } = operation.socket
     try {
-      this.#settleSent()
+      await this.#settleSent()
       // What is sent now goes nowhere, at once: without an end this loop would never let go.
       if (!connection.isOpen) return stream.return()
       if (stream.isPushed) {
@@ -172,11 +172,12 @@ class Delivery implements AsyncIterableIterator<ExecutionResult, undefined> {
     return this
   }
 
-  #settleSent(): void {
+  async #settleSent(): Promise<void> {
     if (!this.#sent) return
     const event = this.#sent[sourceEvent]
     this.#sent = undefined
     const { connection } = this.#operation.socket
+    await connection.written()
     const { observer } = this.#stream
     if (connection.isBroken) failed(event, 'websocket', this.#metrics)
     if (!connection.isOpen) return

@@ -127,8 +127,11 @@ class Peer implements Socket {
     this.#initInTime = undefined
   }
 
-  send(text: string): Promise<void> {
-    return this.connection.send(text)
+  send(text: string): Promise<void> | void {
+    const { connection } = this
+    connection.push(text)
+    // Who waits for it holds little: with room that is at once, and an answer goes with its `complete` in one write.
+    if (!connection.hasRoom) return connection.written()
   }
 
   close(code?: number, reason?: string): void {

@@ -6,7 +6,7 @@
 // The signature covers the bytes before it and the user's id. Ten bytes: a guess succeeds once in 2^80.
 import { timingSafeEqual } from 'node:crypto'
 import { CarillonError } from '../errors.ts'
-import { createHmacSha256 } from './hmac.ts'
+import { createHmacSha256 } from '../hmac.ts'
 import type { InboxState, Notification, Position } from './notification.ts'
 
 const version = 1

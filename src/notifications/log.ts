@@ -23,8 +23,12 @@ import {
  * 23 to 34 and 33 to 54 (measured); more would make a page of a hundred rows wait for too many others.
  */
 export const logsPerReadMax = 16
-/** Rows of one page: enough to be cheap by the row. */
-export const pageRowsMax = 100
+/** Rows of one page: a thousand by 500 take half of what they take by 100 (docs/BENCHMARKS.md). */
+export const pageRowsMax = 500
+/** Rows of one read, which its pages share: what is parsed without a pause, and waited for by the others. */
+const readRowsMax = 1_600
+/** Of each page of a read of so many logs. */
+export const rowsMaxOf = (logs: number) => Math.min(pageRowsMax, Math.floor(readRowsMax / logs))
 /**
  * Bytes of one read, about: a page waits in memory for a slow socket. It ends with the row that reaches this, so that it
  * has one row at least and is heavier by less than one. A hundred rows of ordinary size stay far below.
@@ -47,7 +51,7 @@ export interface ReadOptions {
 export interface LogPage {
   /** The head of the log and the counters in the same snapshot as the rows. */
   inbox: InboxState
-  /** Visible ones after the cursor, oldest first, as many as `pageRowsMax` and `pageBytesMax` let through. */
+  /** Visible ones after the cursor, oldest first, as many as `rowsMaxOf` and `pageBytesMax` let through. */
   notifications: Notification[]
   /** How far it looked: over rows that have expired, were retracted or are filtered, too. */
   upTo: Position
@@ -92,11 +96,12 @@ export function createLog(database: Database, retentionMs: number): Log {
         d: undeliveredUpTo,
         x: checkNext,
       }))
-      const values = [JSON.stringify(records), retentionMs, pageRowsMax, pageBytesMax]
+      const rowsMax = rowsMaxOf(requests.length)
+      const values = [JSON.stringify(records), retentionMs, rowsMax, pageBytesMax]
       const rows = await database.query<LogRow>('log-read', readStatement, values)
       const ofRequest: LogRow[][] = requests.map(() => [])
       for (const row of rows) ofRequest[row.ordinal - 1]?.push(row)
-      const pages = requests.map((request, index) => toPage(request, ofRequest[index] ?? []))
+      const pages = requests.map((request, index) => toPage(request, ofRequest[index] ?? [], rowsMax))
       await moveWatermarks(
         pages.flatMap((page, index) => (requests[index]?.after === null ? lagOf(page, ofRequest[index]?.[0]) : [])),
       )
@@ -110,14 +115,14 @@ export function createLog(database: Database, retentionMs: number): Log {
     },
   }
 
-  function toPage({ userId, after }: ReadRequest, rows: readonly LogRow[]): LogPage {
+  function toPage({ userId, after }: ReadRequest, rows: readonly LogRow[], rowsMax: number): LogPage {
     const [first] = rows
     if (!first) throw new Error('carillon_state has no row')
     const inbox = toInbox(userId, first.epoch, first)
     const notifications: Notification[] = []
     for (const row of rows) if (hasNotification(row)) notifications.push(toNotification(row, first.epoch))
     const last = notifications.at(-1)
-    const isComplete = notifications.length < pageRowsMax && (rows.at(-1)?.bytes ?? 0) < pageBytesMax
+    const isComplete = notifications.length < rowsMax && (rows.at(-1)?.bytes ?? 0) < pageBytesMax
     const upTo = isComplete || !last ? inbox : last
     return {
       inbox,

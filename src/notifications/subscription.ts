@@ -121,12 +121,14 @@ export class Subscription implements AsyncIterableIterator<InboxEvent>, OutletOw
   }
 
   /** The database has this head: the tail check says so. */
-  heard(head: Head & { epoch: string }): void {
+  heard(head: Head, epoch: string): void {
     if (this.#isClosed || this.#state.epoch === null) return
     // One that is behind may have been asked for before a doorbell rang: the log itself has to say.
-    if (head.epoch === this.#state.epoch && !this.#state.contradicts(head) && !this.#state.isAheadOf(head)) {
+    if (epoch === this.#state.epoch && !this.#state.contradicts(head) && !this.#state.isAheadOf(head)) {
       this.#state.noteHead(head)
-      if (this.#state.hasGap) this.#healCause = 'tail'
+      // As a rule it knows, and there is nothing to do.
+      if (!this.#state.hasGap) return
+      this.#healCause = 'tail'
     } else {
       this.#fallBehind('distrust')
     }

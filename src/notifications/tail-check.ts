@@ -14,8 +14,8 @@ export interface Watched {
   readonly userId: string
   /** The last seq that it has taken over from the log. */
   readonly seq: number
-  /** Tells it the head that the database has. */
-  heard(head: Head & { epoch: string }): void
+  /** Tells it the head that the database has, and of which epoch. */
+  heard(head: Head, epoch: string): void
   /** The database knows less than it has sent, or the log is another one: it reads, and finds out. */
   distrust(): void
 }
@@ -35,60 +35,68 @@ export interface TailCheckOptions {
   logger: Logger
 }
 
+interface User {
+  readonly userId: string
+  readonly subscriptions: Watched[]
+  readonly slice: Set<User>
+}
+
+const noHead: Head = { seq: 0, stateVersion: 0 }
+
 export function createTailCheck({ log, intervalMs, logger }: TailCheckOptions): TailCheck {
-  const watched = new Map<string, { subscriptions: Watched[]; slice: Set<string> }>()
+  const users = new Map<string, User>()
   /** Each user stays in one, so that nobody waits for longer than an interval, whoever comes and goes. */
-  const slices = Array.from({ length: slicesPerInterval }, () => new Set<string>())
+  const slices = Array.from({ length: slicesPerInterval }, () => new Set<User>())
   let round = 0
   const periodic: Periodic = startPeriodic('tail-check', intervalMs / slicesPerInterval, logger, async () => {
     await check([...(slices[round++ % slicesPerInterval] ?? [])])
   })
 
-  function enter(userId: string) {
+  function enter(userId: string): User {
     const slice = slices.reduce((least, other) => (other.size < least.size ? other : least))
-    const subscriptions: Watched[] = []
-    const user = { subscriptions, slice }
-    slice.add(userId)
-    watched.set(userId, user)
+    const user: User = { userId, subscriptions: [], slice }
+    slice.add(user)
+    users.set(userId, user)
     return user
   }
 
   return {
     watch(subscription) {
-      const { userId } = subscription
-      const { subscriptions } = watched.get(userId) ?? enter(userId)
+      const { subscriptions } = users.get(subscription.userId) ?? enter(subscription.userId)
       subscriptions.push(subscription)
     },
     unwatch(subscription) {
-      const { userId } = subscription
-      const user = watched.get(userId)
+      const user = users.get(subscription.userId)
       const index = user?.subscriptions.indexOf(subscription) ?? -1
       if (!user || index < 0) return
       user.subscriptions.splice(index, 1)
       if (user.subscriptions.length > 0) return
-      watched.delete(userId)
-      user.slice.delete(userId)
+      users.delete(user.userId)
+      user.slice.delete(user)
     },
-    checkAll: () => check([...watched.keys()]),
+    checkAll: () => check([...users.values()]),
     stop: () => periodic.stop(),
   }
 
-  async function check(userIds: string[]): Promise<void> {
-    for (let start = 0; start < userIds.length; start += usersPerQueryMax) {
-      const some = userIds.slice(start, start + usersPerQueryMax).filter((userId) => watched.has(userId))
+  async function check(all: readonly User[]): Promise<void> {
+    for (let start = 0; start < all.length; start += usersPerQueryMax) {
+      const userIds: string[] = []
       // As they stand before the query: while it runs they may move on, and its answer must not look like a step back.
-      const before = some.flatMap((userId) =>
-        (watched.get(userId)?.subscriptions ?? []).map((subscription) => ({
-          subscription,
-          seq: subscription.seq,
-        })),
-      )
-      if (before.length === 0) continue
-      const { epoch, heads } = await log.heads(some)
-      for (const { subscription, seq } of before) {
-        const head = heads.get(subscription.userId) ?? { seq: 0, stateVersion: 0 }
-        if (head.seq < seq) subscription.distrust()
-        else subscription.heard({ ...head, epoch })
+      const asked: Watched[] = []
+      const seqs: number[] = []
+      for (const { userId, subscriptions } of all.slice(start, start + usersPerQueryMax)) {
+        if (subscriptions.length > 0) userIds.push(userId)
+        for (const subscription of subscriptions) {
+          asked.push(subscription)
+          seqs.push(subscription.seq)
+        }
+      }
+      if (asked.length === 0) continue
+      const { epoch, heads } = await log.heads(userIds)
+      for (const [index, subscription] of asked.entries()) {
+        const head = heads.get(subscription.userId) ?? noHead
+        if (head.seq < (seqs[index] ?? 0)) subscription.distrust()
+        else subscription.heard(head, epoch)
       }
     }
   }

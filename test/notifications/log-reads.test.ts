@@ -1,7 +1,14 @@
 // Who waits for a statement, who shares one, and who is sent away: over a log that answers when it is told to.
 import { afterEach, expect, test, vi } from 'vitest'
 import { type LogPage, logsPerReadMax, type ReadOptions, type ReadRequest } from '../../src/notifications/log.ts'
-import { createLogReads, readsInFlightMax, silentReadMs, waitMsMax } from '../../src/notifications/log-reads.ts'
+import {
+  burstMax,
+  createLogReads,
+  gatherMs,
+  readsInFlightMax,
+  silentReadMs,
+  waitMsMax,
+} from '../../src/notifications/log-reads.ts'
 
 afterEach(() => void vi.useRealTimers())
 
@@ -15,8 +22,8 @@ interface Statement {
 const options: ReadOptions = { after: null, undeliveredUpTo: null, checkNext: false }
 const away = () => Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })
 const names = (count: number, prefix: string) => Array.from({ length: count }, (_, index) => `${prefix}${index}`)
-/** All that follows from what has happened so far. */
-const settled = () => new Promise<void>((resolve) => setImmediate(resolve))
+/** All that follows from what has happened so far, what is gathered for a moment too. */
+const settled = () => new Promise<void>((resolve) => setTimeout(resolve, 2 * gatherMs))
 
 const pageOf = (userId: string): LogPage => ({
   inbox: { userId, epoch: 'e', seq: 0, createdAt: 0, stateVersion: 0, undelivered: 0, unseen: 0, unread: 0 },
@@ -83,6 +90,26 @@ test('a lone read waits for nothing', async () => {
   expect(outcomes.get('alice')).toBe('alice')
   come('bob')
   expect(usersOfEach()).toEqual([['alice'], ['bob']])
+})
+
+test('of a crowd whose reads are answered fast, those that come within a moment share a statement', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+  const { come, usersOfEach, statements } = readers()
+  const crowd = names(burstMax, 'user ')
+  for (const userId of crowd) {
+    come(userId)
+    await vi.advanceTimersByTimeAsync(0)
+    void statements.at(-1)?.succeed()
+    await vi.advanceTimersByTimeAsync(0)
+  }
+  const alone = crowd.map((userId) => [userId])
+  expect(usersOfEach()).toEqual(alone)
+  come('bob')
+  await vi.advanceTimersByTimeAsync(gatherMs - 1)
+  come('carol')
+  expect(usersOfEach()).toEqual(alone)
+  await vi.advanceTimersByTimeAsync(1)
+  expect(usersOfEach()).toEqual([...alone, ['bob', 'carol']])
 })
 
 test('those that come while one is under way share the next statement, and each is given the page of its own log', async () => {
@@ -266,7 +293,7 @@ test.each([
 })
 
 test('a statement that gets no answer holds up the others for a moment only', async () => {
-  vi.useFakeTimers({ toFake: ['setTimeout'] })
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
   const { come, statements } = readers()
   come('stuck')
   come('first', 'second')

@@ -8,6 +8,7 @@ import {
   pageBytesMax,
   pageRowsMax,
   type ReadRequest,
+  rowsMaxOf,
   watermarkLagMax,
 } from '../../src/notifications/log.ts'
 import type { Position } from '../../src/notifications/notification.ts'
@@ -99,11 +100,19 @@ test('a statement of many requests answers each as reading it alone does, in the
       const pages = await slice.log.read(together)
       const alone: LogPage[] = []
       for (const { userId, ...options } of together) alone.push(await readPage(slice.log, userId, options))
-      expect(pages).toEqual(alone)
+      expect(pages).toEqual(alone.map((page) => cut(page, rowsMaxOf(together.length))))
       expect(pages.map(({ inbox }) => inbox.userId)).toEqual(together.map(({ userId }) => userId))
     }),
   )
 })
+
+/** What a page would be that may have so many rows. */
+function cut(page: LogPage, rowsMax: number): LogPage {
+  if (page.notifications.length < rowsMax) return page
+  const notifications = page.notifications.slice(0, rowsMax)
+  const { seq = 0, createdAt = 0 } = notifications.at(-1) ?? {}
+  return { ...page, notifications, upTo: { seq, createdAt }, isComplete: false }
+}
 
 test('a read looks at rows of its own log alone, however many others there are', async () => {
   await fill(slice, 'another', 3_000)

@@ -1,11 +1,21 @@
-// Text messages of WebSocket as bytes (RFC 6455, section 5.2): whole, unmasked as a server's are, uncompressed, one behind
-// the other.
+// Messages of WebSocket as bytes (RFC 6455, section 5.2): whole, unmasked as a server's are, uncompressed.
 
 const finalText = 0x81
+const finalPing = 0x89
 /** Lengths from here on take two more bytes, and from the next eight. */
 const length16 = 126
 const length64 = 65_536
 
+/** Of at most 125 bytes, as the protocol has it. */
+export function pingFrame(payload: Buffer): Buffer {
+  const bytes = Buffer.allocUnsafe(2 + payload.length)
+  bytes[0] = finalPing
+  bytes[1] = payload.length
+  payload.copy(bytes, 2)
+  return bytes
+}
+
+/** One behind the other. */
 export function textFrames(messages: readonly { text: string }[]): Buffer {
   let total = 0
   const lengths: number[] = []
