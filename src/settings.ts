@@ -82,7 +82,7 @@ export const settings = {
   busChannels: integer(
     'CARILLON_BUS_CHANNELS',
     64,
-    [1, 65_536],
+    [1, 16_777_216],
     'Redis channels that users are spread over, the same for all instances',
   ),
   tailCheckMs: integer(

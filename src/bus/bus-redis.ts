@@ -45,8 +45,7 @@ export interface RedisBusOptions<Message> {
 
 /** Returns at once, connected or not. */
 export function createRedisBus<Message>(options: RedisBusOptions<Message>): Bus<Message> {
-  const { url, logger, parse, prefix = 'carillon' } = options
-  const names = Array.from({ length: options.channels }, (_, index) => `${prefix}:${index}`)
+  const { url, channels: channelsCount, logger, parse, prefix = 'carillon' } = options
   const sender = randomUUID()
   const probeChannel = `${prefix}:probe:${sender}`
   const dispatch = createDispatch<Message>(logger)
@@ -90,7 +89,7 @@ export function createRedisBus<Message>(options: RedisBusOptions<Message>): Bus<
   }, probeTickMs)
 
   function channelOf(userId: string): string {
-    return names[names.length === 1 ? 0 : crc32(userId) % names.length] ?? prefix
+    return `${prefix}:${channelsCount === 1 ? 0 : crc32(userId) % channelsCount}`
   }
 
   function join(channel: string, onPayload: (payload: Buffer) => void): { listeners: number } {

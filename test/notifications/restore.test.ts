@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Bus } from '../../src/bus/bus.ts'
 import type { Doorbell } from '../../src/notifications/doorbell.ts'
 import type { InboxEvent } from '../../src/notifications/events.ts'
+import { pageRowsMax } from '../../src/notifications/log.ts'
 import { createSend } from '../../src/notifications/send.ts'
 import type { StreamKind } from '../../src/notifications/stream-state.ts'
 import { validateContent } from '../../src/notifications/validate.ts'
@@ -231,11 +232,12 @@ describe.each(kinds)('a live stream of %s ends', (kind) => {
 })
 
 test('a replay ends where the backup is restored between two of its pages', async () => {
-  await sendAtOnce(150)
+  const count = pageRowsMax + 50
+  await sendAtOnce(count)
   const stream = await subscribe('notifications')
-  expect(await takeSeqs(stream, 100)).toHaveLength(100)
+  expect(await takeSeqs(stream, pageRowsMax)).toHaveLength(pageRowsMax)
   await restore(0)
-  await sendAtOnce(150)
+  await sendAtOnce(count)
   await expectInvalid(stream.next())
 })
 
