@@ -10,7 +10,7 @@ export const g = {
   title: '19,000 connections for 60 s in which nothing is sent; % of one core',
   charts: [{ figure: 'server %', title: 'CPU of the server', unit: '% of a core' }],
   // It takes two minutes, and varies little.
-  roundsMax: 3,
+  roundsMax: 2,
   adapterOf: ({ adapter }) => (['carillon', 'stock', 'nginx-nchan'].includes(adapter) ? adapter : undefined),
   async run({ connect, measure }) {
     await connect(users)
