@@ -1,7 +1,7 @@
 // Brings a database to the schema that this version needs. Forward only; one process at a time, the others wait
 // (Kysely's migrator locks). The files in migrations/ are frozen once released.
 import { readdir, readFile } from 'node:fs/promises'
-import { CompiledQuery, type Kysely, type Migration, type MigrationProvider, Migrator } from 'kysely'
+import { CompiledQuery, type Kysely, type Migration, type MigrationProvider, Migrator, sql } from 'kysely'
 import { createPartitions } from './notifications/partitions.ts'
 import type { Database } from './postgres.ts'
 
@@ -9,14 +9,17 @@ const directory = new URL('../migrations/', import.meta.url)
 
 /** The names of the migrations that it carried out, in order; none where the schema is current. */
 export async function migrate(database: Database): Promise<string[]> {
-  const { error, results = [] } = await database.patiently((db) =>
-    new Migrator({
+  const { error, results = [] } = await database.patiently(async (db) => {
+    // Kysely would take another schema's migrations for those of this one.
+    const { rows } = await sql<{ name: string }>`select current_schema() as name`.execute(db)
+    return new Migrator({
       db,
       provider: sqlFiles,
+      ...(rows[0] && { migrationTableSchema: rows[0].name }),
       migrationTableName: 'carillon_migrations',
       migrationLockTableName: 'carillon_migrations_lock',
-    }).migrateToLatest(),
-  )
+    }).migrateToLatest()
+  })
   if (error) throw error
   await createPartitions(database)
   return results.map(({ migrationName }) => migrationName)
