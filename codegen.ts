@@ -21,13 +21,15 @@ const config: CodegenConfig = {
           ID: { input: 'string', output: 'string' },
           DateTime: { input: 'number', output: 'number' },
           JSONObject: {
-            input: '../notifications/notification.ts#JsonObject',
-            output: '../notifications/notification.ts#JsonObject',
+            input: '../json.ts#JsonObject',
+            output: '../json.ts#JsonObject',
           },
+          AttributeValue: { input: '../users/segment.ts#AttributeValue', output: '../users/segment.ts#AttributeValue' },
         },
         mappers: {
           Notification: '../notifications/notification.ts#Notification as NotificationRow',
           Inbox: '../notifications/notification.ts#InboxState',
+          User: '../users/user.ts#User as DirectoryUser',
           NotificationReceived: '../notifications/events.ts#NotificationReceived as NotificationReceivedEvent',
           NotificationsUpdated: '../notifications/events.ts#NotificationsUpdated as NotificationsUpdatedEvent',
           NotificationsRemoved: '../notifications/events.ts#NotificationsRemoved as NotificationsRemovedEvent',

@@ -35,6 +35,8 @@ import { createTailCheck } from './notifications/tail-check.ts'
 import { startPeriodic } from './periodic.ts'
 import { createReleases } from './releases.ts'
 import { signToken } from './token.ts'
+import { createDirectory } from './users/directory.ts'
+import { createUserResolvers } from './users/resolvers.ts'
 
 export interface Server {
   url: string
@@ -106,6 +108,7 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
       retract: createRetract({ database, bus, retentionMs }),
       subscribe: createSubscribe({ log, bus, tailCheck, cursors, clock, metrics, logger }),
     }),
+    createUserResolvers(createDirectory(database)),
   )
 
   // Where nobody migrates, this week's partition may be missing after weeks of standing still.

@@ -1,6 +1,8 @@
-import type { JsonObject } from '../notifications/notification.ts';
+import type { AttributeValue } from '../users/segment.ts';
+import type { JsonObject } from '../json.ts';
 import type { GraphQLResolveInfo, GraphQLScalarType, GraphQLScalarTypeConfig } from 'graphql';
 import type { Notification as NotificationRow, InboxState } from '../notifications/notification.ts';
+import type { User as DirectoryUser } from '../users/user.ts';
 import type { NotificationReceived as NotificationReceivedEvent, NotificationsUpdated as NotificationsUpdatedEvent, NotificationsRemoved as NotificationsRemovedEvent, CaughtUp as CaughtUpEvent } from '../notifications/events.ts';
 import type { Context } from './context.ts';
 export type Maybe<T> = T | null;
@@ -14,11 +16,33 @@ export type Scalars = {
   Boolean: { input: boolean; output: boolean; }
   Int: { input: number; output: number; }
   Float: { input: number; output: number; }
+  /** A string, number or boolean. */
+  AttributeValue: { input: AttributeValue; output: AttributeValue; }
   /** An instant: RFC 3339, UTC, millisecond precision, such as `2026-01-31T09:30:00.000Z`. */
   DateTime: { input: number; output: number; }
   /** Any JSON object. */
   JSONObject: { input: JsonObject; output: JsonObject; }
 };
+
+/** A condition on one attribute; `path` is dotted, such as `plan.tier`. */
+export type AttributeConditionInput = {
+  op: AttributeOperator;
+  path: Scalars['String']['input'];
+  /** The operand, or for IN the operands; none for EXISTS. */
+  values?: InputMaybe<Array<Scalars['AttributeValue']['input']>>;
+};
+
+/** CONTAINS: the attribute is an array that holds the value. */
+export type AttributeOperator =
+  | 'CONTAINS'
+  | 'EQ'
+  | 'EXISTS'
+  | 'GT'
+  | 'GTE'
+  | 'IN'
+  | 'LT'
+  | 'LTE'
+  | 'NE';
 
 /**
  * What came before was replay, what follows is live. `stateChanged`: states of earlier notifications changed meanwhile
@@ -63,6 +87,8 @@ export type Mutation = {
   __typename?: 'Mutation';
   /** Archived implies read. */
   archiveNotifications: MarkNotificationsPayload;
+  /** Takes them out of the directory, with their devices; their logs stay for the retention time. Scope: `users:write`. */
+  deleteUsers: Scalars['Int']['output'];
   /**
    * Acknowledges by id, or everything up to a cursor; exactly one of the two. `after`, only with `upTo`, leaves alone
    * what lies at or before it: a device acknowledges just the stretch that it saw. Idempotent; the first time stands.
@@ -82,6 +108,8 @@ export type Mutation = {
   /** Up to 1,000 at once; each succeeds or fails on its own, in order. Scope: `notifications:send`. */
   sendNotifications: Array<SendNotificationResult>;
   unarchiveNotifications: MarkNotificationsPayload;
+  /** Up to 1,000 at once; what is left out stays, null clears, attributes are replaced whole. Scope: `users:write`. */
+  upsertUsers: Scalars['Int']['output'];
 };
 
 
@@ -89,6 +117,11 @@ export type MutationArchiveNotificationsArgs = {
   after: InputMaybe<Scalars['String']['input']>;
   ids: InputMaybe<Array<Scalars['ID']['input']>>;
   upTo: InputMaybe<Scalars['String']['input']>;
+};
+
+
+export type MutationDeleteUsersArgs = {
+  ids: Array<Scalars['ID']['input']>;
 };
 
 
@@ -135,6 +168,11 @@ export type MutationSendNotificationsArgs = {
 
 export type MutationUnarchiveNotificationsArgs = {
   ids: Array<Scalars['ID']['input']>;
+};
+
+
+export type MutationUpsertUsersArgs = {
+  users: Array<UserInput>;
 };
 
 export type Node = {
@@ -247,6 +285,11 @@ export type Query = {
   inbox: Inbox;
   /** The object with this id, where the caller may see it; null for any other id. */
   node: Maybe<Node>;
+  /** How many a segment holds and ten of them, before anything is sent. Scope: `broadcasts:write`. */
+  previewSegment: SegmentPreview;
+  /** Scope: `users:read`. */
+  user: Maybe<User>;
+  users: UserConnection;
 };
 
 
@@ -267,6 +310,40 @@ export type QueryInboxArgs = {
 
 export type QueryNodeArgs = {
   id: Scalars['ID']['input'];
+};
+
+
+export type QueryPreviewSegmentArgs = {
+  segment: SegmentInput;
+};
+
+
+export type QueryUserArgs = {
+  id: Scalars['ID']['input'];
+};
+
+
+export type QueryUsersArgs = {
+  after: InputMaybe<Scalars['String']['input']>;
+  first: InputMaybe<Scalars['Int']['input']>;
+  segment: InputMaybe<SegmentInput>;
+};
+
+/** Exactly one field is set. Empty lists and `everyone: false` are BAD_USER_INPUT. A missing attribute makes a comparison false, and `not` turns it true. */
+export type SegmentInput =
+  { all: Array<SegmentInput>; any?: never; attribute?: never; everyone?: never; locales?: never; not?: never; userIds?: never; }
+  |  { all?: never; any: Array<SegmentInput>; attribute?: never; everyone?: never; locales?: never; not?: never; userIds?: never; }
+  |  { all?: never; any?: never; attribute: AttributeConditionInput; everyone?: never; locales?: never; not?: never; userIds?: never; }
+  |  { all?: never; any?: never; attribute?: never; everyone: Scalars['Boolean']['input']; locales?: never; not?: never; userIds?: never; }
+  |  { all?: never; any?: never; attribute?: never; everyone?: never; locales: Array<Scalars['String']['input']>; not?: never; userIds?: never; }
+  |  { all?: never; any?: never; attribute?: never; everyone?: never; locales?: never; not: SegmentInput; userIds?: never; }
+  |  /** Users of the directory. */
+  { all?: never; any?: never; attribute?: never; everyone?: never; locales?: never; not?: never; userIds: Array<Scalars['ID']['input']>; };
+
+export type SegmentPreview = {
+  __typename?: 'SegmentPreview';
+  sample: Array<User>;
+  total: Scalars['Int']['output'];
 };
 
 export type SendError = {
@@ -336,6 +413,41 @@ export type SubscriptionInboxEventsArgs = {
 export type SubscriptionNotificationsArgs = {
   after: InputMaybe<Scalars['String']['input']>;
   autoAck?: Scalars['Boolean']['input'];
+};
+
+/** A user as the sender knows them. Sending needs none: the directory serves segments, templates and push. */
+export type User = {
+  __typename?: 'User';
+  attributes: Scalars['JSONObject']['output'];
+  createdAt: Scalars['DateTime']['output'];
+  id: Scalars['ID']['output'];
+  /** BCP 47, such as `pt-BR`. */
+  locale: Maybe<Scalars['String']['output']>;
+  name: Maybe<Scalars['String']['output']>;
+  /** IANA, such as `Europe/Lisbon`. */
+  timeZone: Maybe<Scalars['String']['output']>;
+  updatedAt: Scalars['DateTime']['output'];
+};
+
+export type UserConnection = {
+  __typename?: 'UserConnection';
+  edges: Array<UserEdge>;
+  nodes: Array<User>;
+  pageInfo: PageInfo;
+};
+
+export type UserEdge = {
+  __typename?: 'UserEdge';
+  cursor: Scalars['String']['output'];
+  node: User;
+};
+
+export type UserInput = {
+  attributes?: InputMaybe<Scalars['JSONObject']['input']>;
+  id: Scalars['ID']['input'];
+  locale?: InputMaybe<Scalars['String']['input']>;
+  name?: InputMaybe<Scalars['String']['input']>;
+  timeZone?: InputMaybe<Scalars['String']['input']>;
 };
 
 
@@ -420,6 +532,9 @@ export type ResolversInterfaceTypes<_RefType extends Record<string, unknown>> = 
 
 /** Mapping between all available schema types and the resolvers types */
 export type ResolversTypes = {
+  AttributeConditionInput: AttributeConditionInput;
+  AttributeOperator: AttributeOperator;
+  AttributeValue: ResolverTypeWrapper<Scalars['AttributeValue']['output']>;
   Boolean: ResolverTypeWrapper<Scalars['Boolean']['output']>;
   CaughtUp: ResolverTypeWrapper<CaughtUpEvent>;
   DateTime: ResolverTypeWrapper<Scalars['DateTime']['output']>;
@@ -441,16 +556,24 @@ export type ResolversTypes = {
   PageInfo: ResolverTypeWrapper<PageInfo>;
   Priority: Priority;
   Query: ResolverTypeWrapper<Record<PropertyKey, never>>;
+  SegmentInput: SegmentInput;
+  SegmentPreview: ResolverTypeWrapper<Omit<SegmentPreview, 'sample'> & { sample: Array<ResolversTypes['User']> }>;
   SendError: ResolverTypeWrapper<SendError>;
   SendNotificationInput: SendNotificationInput;
   SendNotificationPayload: ResolverTypeWrapper<Omit<SendNotificationPayload, 'notification'> & { notification: ResolversTypes['Notification'] }>;
   SendNotificationResult: ResolverTypeWrapper<Omit<SendNotificationResult, 'payload'> & { payload?: Maybe<ResolversTypes['SendNotificationPayload']> }>;
   String: ResolverTypeWrapper<Scalars['String']['output']>;
   Subscription: ResolverTypeWrapper<Record<PropertyKey, never>>;
+  User: ResolverTypeWrapper<DirectoryUser>;
+  UserConnection: ResolverTypeWrapper<Omit<UserConnection, 'edges' | 'nodes'> & { edges: Array<ResolversTypes['UserEdge']>, nodes: Array<ResolversTypes['User']> }>;
+  UserEdge: ResolverTypeWrapper<Omit<UserEdge, 'node'> & { node: ResolversTypes['User'] }>;
+  UserInput: UserInput;
 };
 
 /** Mapping between all available schema types and the resolvers parents */
 export type ResolversParentTypes = {
+  AttributeConditionInput: AttributeConditionInput;
+  AttributeValue: Scalars['AttributeValue']['output'];
   Boolean: Scalars['Boolean']['output'];
   CaughtUp: CaughtUpEvent;
   DateTime: Scalars['DateTime']['output'];
@@ -471,13 +594,23 @@ export type ResolversParentTypes = {
   NotificationsUpdated: NotificationsUpdatedEvent;
   PageInfo: PageInfo;
   Query: Record<PropertyKey, never>;
+  SegmentInput: SegmentInput;
+  SegmentPreview: Omit<SegmentPreview, 'sample'> & { sample: Array<ResolversParentTypes['User']> };
   SendError: SendError;
   SendNotificationInput: SendNotificationInput;
   SendNotificationPayload: Omit<SendNotificationPayload, 'notification'> & { notification: ResolversParentTypes['Notification'] };
   SendNotificationResult: Omit<SendNotificationResult, 'payload'> & { payload?: Maybe<ResolversParentTypes['SendNotificationPayload']> };
   String: Scalars['String']['output'];
   Subscription: Record<PropertyKey, never>;
+  User: DirectoryUser;
+  UserConnection: Omit<UserConnection, 'edges' | 'nodes'> & { edges: Array<ResolversParentTypes['UserEdge']>, nodes: Array<ResolversParentTypes['User']> };
+  UserEdge: Omit<UserEdge, 'node'> & { node: ResolversParentTypes['User'] };
+  UserInput: UserInput;
 };
+
+export interface AttributeValueScalarConfig extends GraphQLScalarTypeConfig<ResolversTypes['AttributeValue'], any> {
+  name: 'AttributeValue';
+}
 
 export type CaughtUpResolvers<ContextType = Context, ParentType extends ResolversParentTypes['CaughtUp'] = ResolversParentTypes['CaughtUp']> = {
   cursor?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
@@ -516,6 +649,7 @@ export type MarkNotificationsPayloadResolvers<ContextType = Context, ParentType 
 
 export type MutationResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Mutation'] = ResolversParentTypes['Mutation']> = {
   archiveNotifications?: Resolver<ResolversTypes['MarkNotificationsPayload'], ParentType, ContextType, Partial<MutationArchiveNotificationsArgs>>;
+  deleteUsers?: Resolver<ResolversTypes['Int'], ParentType, ContextType, RequireFields<MutationDeleteUsersArgs, 'ids'>>;
   markDelivered?: Resolver<ResolversTypes['MarkNotificationsPayload'], ParentType, ContextType, Partial<MutationMarkDeliveredArgs>>;
   markRead?: Resolver<ResolversTypes['MarkNotificationsPayload'], ParentType, ContextType, Partial<MutationMarkReadArgs>>;
   markSeen?: Resolver<ResolversTypes['MarkNotificationsPayload'], ParentType, ContextType, Partial<MutationMarkSeenArgs>>;
@@ -524,6 +658,7 @@ export type MutationResolvers<ContextType = Context, ParentType extends Resolver
   sendNotification?: Resolver<ResolversTypes['SendNotificationPayload'], ParentType, ContextType, RequireFields<MutationSendNotificationArgs, 'input'>>;
   sendNotifications?: Resolver<Array<ResolversTypes['SendNotificationResult']>, ParentType, ContextType, RequireFields<MutationSendNotificationsArgs, 'inputs'>>;
   unarchiveNotifications?: Resolver<ResolversTypes['MarkNotificationsPayload'], ParentType, ContextType, RequireFields<MutationUnarchiveNotificationsArgs, 'ids'>>;
+  upsertUsers?: Resolver<ResolversTypes['Int'], ParentType, ContextType, RequireFields<MutationUpsertUsersArgs, 'users'>>;
 };
 
 export type NodeResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Node'] = ResolversParentTypes['Node']> = {
@@ -593,6 +728,14 @@ export type QueryResolvers<ContextType = Context, ParentType extends ResolversPa
   history?: Resolver<ResolversTypes['NotificationConnection'], ParentType, ContextType, Partial<QueryHistoryArgs>>;
   inbox?: Resolver<ResolversTypes['Inbox'], ParentType, ContextType, Partial<QueryInboxArgs>>;
   node?: Resolver<Maybe<ResolversTypes['Node']>, ParentType, ContextType, RequireFields<QueryNodeArgs, 'id'>>;
+  previewSegment?: Resolver<ResolversTypes['SegmentPreview'], ParentType, ContextType, RequireFields<QueryPreviewSegmentArgs, 'segment'>>;
+  user?: Resolver<Maybe<ResolversTypes['User']>, ParentType, ContextType, RequireFields<QueryUserArgs, 'id'>>;
+  users?: Resolver<ResolversTypes['UserConnection'], ParentType, ContextType, Partial<QueryUsersArgs>>;
+};
+
+export type SegmentPreviewResolvers<ContextType = Context, ParentType extends ResolversParentTypes['SegmentPreview'] = ResolversParentTypes['SegmentPreview']> = {
+  sample?: Resolver<Array<ResolversTypes['User']>, ParentType, ContextType>;
+  total?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
 };
 
 export type SendErrorResolvers<ContextType = Context, ParentType extends ResolversParentTypes['SendError'] = ResolversParentTypes['SendError']> = {
@@ -615,7 +758,29 @@ export type SubscriptionResolvers<ContextType = Context, ParentType extends Reso
   notifications?: SubscriptionResolver<ResolversTypes['Notification'], "notifications", ParentType, ContextType, RequireFields<SubscriptionNotificationsArgs, 'autoAck'>>;
 };
 
+export type UserResolvers<ContextType = Context, ParentType extends ResolversParentTypes['User'] = ResolversParentTypes['User']> = {
+  attributes?: Resolver<ResolversTypes['JSONObject'], ParentType, ContextType>;
+  createdAt?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
+  id?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
+  locale?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  name?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  timeZone?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  updatedAt?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
+};
+
+export type UserConnectionResolvers<ContextType = Context, ParentType extends ResolversParentTypes['UserConnection'] = ResolversParentTypes['UserConnection']> = {
+  edges?: Resolver<Array<ResolversTypes['UserEdge']>, ParentType, ContextType>;
+  nodes?: Resolver<Array<ResolversTypes['User']>, ParentType, ContextType>;
+  pageInfo?: Resolver<ResolversTypes['PageInfo'], ParentType, ContextType>;
+};
+
+export type UserEdgeResolvers<ContextType = Context, ParentType extends ResolversParentTypes['UserEdge'] = ResolversParentTypes['UserEdge']> = {
+  cursor?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  node?: Resolver<ResolversTypes['User'], ParentType, ContextType>;
+};
+
 export type Resolvers<ContextType = Context> = {
+  AttributeValue?: GraphQLScalarType;
   CaughtUp?: CaughtUpResolvers<ContextType>;
   DateTime?: GraphQLScalarType;
   Inbox?: InboxResolvers<ContextType>;
@@ -632,9 +797,13 @@ export type Resolvers<ContextType = Context> = {
   NotificationsUpdated?: NotificationsUpdatedResolvers<ContextType>;
   PageInfo?: PageInfoResolvers<ContextType>;
   Query?: QueryResolvers<ContextType>;
+  SegmentPreview?: SegmentPreviewResolvers<ContextType>;
   SendError?: SendErrorResolvers<ContextType>;
   SendNotificationPayload?: SendNotificationPayloadResolvers<ContextType>;
   SendNotificationResult?: SendNotificationResultResolvers<ContextType>;
   Subscription?: SubscriptionResolvers<ContextType>;
+  User?: UserResolvers<ContextType>;
+  UserConnection?: UserConnectionResolvers<ContextType>;
+  UserEdge?: UserEdgeResolvers<ContextType>;
 };
 

@@ -1,7 +1,7 @@
 // The scalars of the schema. Instants are milliseconds since 1970 inside the server and RFC 3339 text outside; JSON
 // objects are what JSON.parse makes of them.
 import { GraphQLError, GraphQLScalarType, Kind, type ObjectValueNode, type ValueNode } from 'graphql'
-import type { Json, JsonObject } from '../notifications/notification.ts'
+import type { Json, JsonObject } from '../json.ts'
 
 /** Levels of objects and arrays in one another: far more than anybody nests, and few enough to be walked recursively. */
 export const jsonDepthMax = 1_000
@@ -52,6 +52,22 @@ export const jsonObject = new GraphQLScalarType<JsonObject, unknown>({
     return objectOfLiteral(node, variables ?? {}, 1)
   },
 })
+
+export const attributeValue = new GraphQLScalarType<string | number | boolean, unknown>({
+  name: 'AttributeValue',
+  serialize: (value) => value,
+  parseValue: attributeOf,
+  parseLiteral(node, variables) {
+    const isScalar = node.kind !== Kind.ENUM && node.kind !== Kind.OBJECT && node.kind !== Kind.LIST
+    return attributeOf(isScalar ? jsonOfLiteral(node, variables ?? {}, 1) : undefined)
+  },
+})
+
+function attributeOf(value: unknown): string | number | boolean {
+  if (typeof value === 'number') return finite(value)
+  if (typeof value === 'string' || typeof value === 'boolean') return value
+  throw badInput('a string, a number or a boolean is expected')
+}
 
 function isPlainObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -1,9 +1,6 @@
 // What a notification and an inbox are inside the server: the shape in which rows leave the database (log.ts), ride in
 // doorbells (doorbell.ts) and reach the resolvers. Instants are milliseconds since 1970; what is absent is null.
 
-export type Json = string | number | boolean | null | Json[] | { [key: string]: Json }
-export type JsonObject = { [key: string]: Json }
-
 export type Priority = 'LOW' | 'NORMAL' | 'HIGH' | 'CRITICAL'
 
 /** In the order in which the database numbers them, 0 to 3. */

@@ -1,8 +1,9 @@
 // What may be sent. The limits are the operating contract's; each failure is BAD_USER_INPUT and names the field.
 import { badUserInput } from '../errors.ts'
-import type { Content, JsonObject, Priority } from './notification.ts'
+import { type JsonObject, toJsonText } from '../json.ts'
+import { checkText } from '../text.ts'
+import type { Content, Priority } from './notification.ts'
 
-// Characters are code points.
 export const userIdCharactersMax = 200
 export const categoryCharactersMax = 100
 export const titleCharactersMax = 200
@@ -34,7 +35,7 @@ export function validateContent(input: SendInput): Content {
   checkText('title', input.title, titleCharactersMax)
   if (input.body != null) checkText('body', input.body, bodyCharactersMax, 0)
   if (input.url != null) checkUrl(input.url)
-  const data = input.data == null ? null : toJsonText(input.data)
+  const data = input.data == null ? null : toJsonText('data', input.data, dataBytesMax)
   return {
     userId: input.userId,
     category: input.category,
@@ -57,18 +58,6 @@ export function checkUserId(userId: string): void {
 
 const categoryPattern = new RegExp(`^[a-z0-9._-]{1,${categoryCharactersMax}}$`)
 
-function checkText(field: string, text: string, charactersMax: number, charactersMin = 1): void {
-  // A string has no more code points than code units, so that most need no counting.
-  if (text.length > charactersMax && (text.length > 2 * charactersMax || [...text].length > charactersMax)) {
-    throw badUserInput(`${field} must have ${charactersMax} characters at most`)
-  }
-  if (text.length < charactersMin) throw badUserInput(`${field} must not be empty`)
-  // PostgreSQL stores neither.
-  if (!text.isWellFormed() || text.includes('\0')) {
-    throw badUserInput(`${field} must not contain NUL characters or lone surrogates`)
-  }
-}
-
 /** A base that nobody uses: a path stays on it, anything else leaves it. */
 const nowhere = 'http://nowhere.invalid'
 
@@ -81,14 +70,4 @@ function checkUrl(url: string): void {
   if (!isPlain || !(isPath || isAbsolute)) {
     throw badUserInput('url must be an http or https address, or a path that begins with a slash')
   }
-}
-
-function toJsonText(data: JsonObject): string {
-  const text = JSON.stringify(data)
-  if (Buffer.byteLength(text) > dataBytesMax) throw badUserInput(`data must have ${dataBytesMax} bytes as JSON at most`)
-  // JSON.stringify escapes exactly those; a backslash that was there before is doubled.
-  if (/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/.test(text)) {
-    throw badUserInput('data must not contain NUL characters or lone surrogates')
-  }
-  return text
 }

@@ -34,7 +34,8 @@ test('every hot statement, and what runs by itself, touches the tables of its ow
   const { url, close } = await fleet.start({ CARILLON_MIGRATE: 'true', CARILLON_TAIL_CHECK_MS: '100' })
   const subscribers = await Promise.all(
     users.map(
-      async (user) => new Subscriber(url, { token: await tokenFor(user), query: 'subscription { notifications { seq } }' }),
+      async (user) =>
+        new Subscriber(url, { token: await tokenFor(user), query: 'subscription { notifications { seq } }' }),
     ),
   )
   const sent = await sendAll(url, 'first')
@@ -55,7 +56,9 @@ test('every hot statement, and what runs by itself, touches the tables of its ow
   }
   const retract = 'mutation ($id: ID!) { retractNotification(id: $id) }'
   const id = sent[0]?.notification.id
-  expect(await request(url, await serviceToken(), retract, { id })).toMatchObject({ data: { retractNotification: true } })
+  expect(await request(url, await serviceToken(), retract, { id })).toMatchObject({
+    data: { retractNotification: true },
+  })
   for (const subscriber of subscribers) subscriber.drop()
   await close()
 
