@@ -12,7 +12,6 @@ import {
   watermarkLagMax,
 } from '../../src/notifications/log.ts'
 import type { Position } from '../../src/notifications/notification.ts'
-import { lockTimeoutMs } from '../../src/postgres.ts'
 import { dayMs, fill, makeExpired, makeOlder, readPage } from '../support/log.ts'
 import { createSlice, retentionMs, type Slice, takeSeqs } from '../support/slice.ts'
 
@@ -150,10 +149,9 @@ test('a locked inbox keeps nobody from reading, and its watermark where it is', 
   }
   await slice.database.kysely.transaction().execute(async (tx) => {
     await sql`select from inboxes where user_id = 'locked' for update`.execute(tx)
-    const startedAt = performance.now()
     await slice.log.read(users.map((userId) => ({ userId, after: null, undeliveredUpTo: null, checkNext: false })))
-    expect(performance.now() - startedAt).toBeLessThan(lockTimeoutMs)
     const found = await watermarks()
+    // Had the statement waited, it would have failed for both.
     expect(found.get('locked')).toBe(0)
     expect(found.get('free')).toBe(watermarkLagMax + 1)
   })
