@@ -21,7 +21,8 @@ const goals = [
     what: `B: CPU of a delivery, ${server}, to bare ws`,
     of: ['B', server, 'CPU µs'],
     to: ['B', 'bare ws', 'CPU µs'],
-    must: 2.5,
+    // From the doorbell to the frame; the others have its way through Redis in it too.
+    must: server === 'Carillon in process' ? 2.5 : undefined,
     goal: 1.5,
   })),
   ...['5,000', '10,000', '19,000'].map((users) => ({
@@ -31,12 +32,17 @@ const goals = [
     must: 0.7,
     goal: 0.5,
   })),
-  {
-    what: 'C: CPU to connect, to stock',
-    of: ['C', 'Carillon', 'CPU µs to connect'],
-    to: ['C', 'stock', 'CPU µs to connect'],
+  ...['CPU µs to connect', 'CPU µs to connect, 10,000 to 19,000'].map((figure) => ({
+    what: `C: ${figure}, to stock`,
+    of: ['C', 'Carillon', figure],
+    to: ['C', 'stock', figure],
     must: 0.6,
     goal: 0.4,
+  })),
+  {
+    what: 'C: CPU to connect, bare ws to stock: it neither subscribes nor reads a log',
+    of: ['C', 'bare ws', 'CPU µs to connect'],
+    to: ['C', 'stock', 'CPU µs to connect'],
   },
   ...sends('D over HTTP', 'D', { times: [4, 6], share: [1 / 4, 1 / 6] }),
   {
@@ -48,6 +54,7 @@ const goals = [
     goal: 3,
   },
   ...sends('D over graphql-ws', 'D-ws', { times: [5], share: [1 / 5] }),
+  ...sends("D over graphql-ws, to stock's sends over HTTP", 'D-ws', { times: [], share: [] }, 'D'),
   ...sends("D, batches of 100 to stock's single sends", 'D-batch', { times: [5, 10], share: [1 / 5, 1 / 10] }, 'D'),
   ...[
     ['500 × 20', 0.6, 0.4],

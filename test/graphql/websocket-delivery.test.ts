@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test, vi } from 'vitest'
 import { CarillonError } from '../../src/errors.ts'
@@ -237,6 +238,24 @@ test('a pong says no more than what its own ping was behind: who still reads a l
   socket.webSocket.pong(Buffer.from([0, 0, 0, 1]))
   await sleep(20 * keepaliveMs)
   expect(socket.webSocket.readyState).toBe(socket.webSocket.OPEN)
+})
+
+test('all that one turn says is one write: an answer with its complete, and events', async () => {
+  const socket = await new RawSocket(server.socketUrl).ready(server.token())
+  await using _ = socket
+  const chunks: Buffer[] = []
+  const stream: Duplex = Reflect.get(socket.webSocket, '_socket')
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+  socket.send({ id: '1', type: 'subscribe', payload: { query: '{ __typename }' } })
+  await socket.next('complete')
+  expect(chunks).toHaveLength(1)
+
+  const { source } = await subscribed({ socket, id: '2' })
+  await sleep(50)
+  chunks.length = 0
+  for (let seq = 1; seq <= 10; seq++) source.push(seq)
+  for (let seq = 1; seq <= 10; seq++) await socket.next('next')
+  expect(chunks).toHaveLength(1)
 })
 
 test('tells the source and the metrics what was written', async () => {
