@@ -16,6 +16,7 @@ function start() {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {
       PATH: process.env.PATH,
+      NODE_ENV: process.env.NODE_ENV,
       PORT: '0',
       HOST: '127.0.0.1',
       DATABASE_URL: process.env.BENCH_DATABASE_URL,
