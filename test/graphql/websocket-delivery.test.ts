@@ -247,6 +247,7 @@ test('all that one turn says is one write: an answer with its complete, and even
   const stream: Duplex = Reflect.get(socket.webSocket, '_socket')
   stream.on('data', (chunk: Buffer) => chunks.push(chunk))
   socket.send({ id: '1', type: 'subscribe', payload: { query: '{ __typename }' } })
+  await socket.next('next')
   await socket.next('complete')
   expect(chunks).toHaveLength(1)
 
