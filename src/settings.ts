@@ -81,7 +81,7 @@ export const settings = {
   retentionDays: integer('CARILLON_RETENTION_DAYS', 30, [1, 3650], 'days that a notification is kept'),
   busChannels: integer(
     'CARILLON_BUS_CHANNELS',
-    64,
+    1,
     [1, 16_777_216],
     'Redis channels that users are spread over, the same for all instances',
   ),

@@ -35,7 +35,7 @@ test('has a default for every setting', () => {
     maxConnections: 50_000,
     maxConnectionsPerUser: 20,
     retentionDays: 30,
-    busChannels: 64,
+    busChannels: 1,
     tailCheckMs: 5000,
     drainMs: 10_000,
     graphiql: true,
