@@ -9,6 +9,7 @@ import { createPeersTable } from './services.mjs'
 
 /** A run that takes longer hangs. */
 const deadlineMsDefault = 4 * 60_000
+/** A server closes its connections one after the other, and writes its profile then. */
 const endMsMax = 45_000
 
 /**

@@ -14,6 +14,7 @@ import { CarillonError } from './errors.ts'
 import { createHmacSha256 } from './hmac.ts'
 import { createKeySet } from './key-set.ts'
 import type { Logger } from './logger.ts'
+import { isUserId } from './text.ts'
 
 export const scopes = [
   'notifications:send',
@@ -51,8 +52,6 @@ export type AuthKeys = { secret: string } | { jwksUrl: string; issuer: string; a
 
 /** Seconds that clocks may differ, for `nbf` and `iat` alone. */
 export const clockSkewSecondsMax = 30
-/** Code points of a `sub`, as of every user id. */
-export const subjectLengthMax = 200
 /** Node takes no more than this in all headers together; over WebSocket it bounds the work on a stranger's text. */
 export const tokenLengthMax = 16 * 1024
 /** Tokens that are remembered as verified, the oldest forgotten first: a few MiB at most. */
@@ -104,7 +103,7 @@ interface Verified {
   protectedHeader: ProtectedHeaderParameters
 }
 
-const nothing = Buffer.alloc(0)
+const noPayload = Buffer.alloc(0)
 
 /** jose would compute the HMAC in another thread: 50 to 120 µs more, which is what half of a connection costs. */
 function createVerifyHs256(secret: string): (token: string) => Promise<Verified> {
@@ -113,7 +112,7 @@ function createVerifyHs256(secret: string): (token: string) => Promise<Verified>
     const protectedHeader = decodeToken(() => decodeProtectedHeader(token))
     if (protectedHeader.alg !== 'HS256') throw unauthenticated('the token is signed in a way that is not accepted')
     const signatureStart = token.lastIndexOf('.') + 1
-    const expected = Buffer.from(sign(nothing, token.slice(0, signatureStart - 1)).toString('base64url'))
+    const expected = Buffer.from(sign(noPayload, token.slice(0, signatureStart - 1)).toString('base64url'))
     const signature = Buffer.from(token.slice(signatureStart))
     if (signature.length !== expected.length || !timingSafeEqual(signature, expected)) {
       throw unauthenticated('the signature of the token does not hold')
@@ -147,17 +146,10 @@ function readViewer({ payload, protectedHeader }: Verified): Viewer {
       throw unauthenticated(`\`${name}\` of the token does not hold`)
     }
   }
-  if (!isSubject(sub)) throw unauthenticated('`sub` of the token does not hold')
+  if (!isUserId(sub)) throw unauthenticated('`sub` of the token does not hold')
   if (typeof scope !== 'string') throw unauthenticated('`scope` of the token is not a text')
   const granted = scope.split(' ')
   return { sub, scopes: new Set(scopes.filter((name) => granted.includes(name))), expiresAt: exp * 1000 }
-}
-
-/** True of a text of 1 to 200 code points without NUL or lone surrogates, which PostgreSQL can't store. */
-export function isSubject(value: unknown): value is string {
-  if (typeof value !== 'string' || value.length > 2 * subjectLengthMax || /[\0\p{Surrogate}]/u.test(value)) return false
-  const { length } = [...value]
-  return length >= 1 && length <= subjectLengthMax
 }
 
 /** jose's own messages quote what a token says. */

@@ -3,12 +3,13 @@
 // What `serve` starts is server.ts; read that next.
 import { readFileSync } from 'node:fs'
 import { inspect, type ParseArgsConfig, parseArgs } from 'node:util'
-import { isSubject, scopes } from './auth.ts'
+import { scopes } from './auth.ts'
 import { type Config, ConfigError, describeConfig, loadConfig } from './config.ts'
 import { messageOf } from './errors.ts'
 import { createLogger, type Logger } from './logger.ts'
 import { nearest } from './nearest.ts'
 import type { Database } from './postgres.ts'
+import { isUserId, userIdCharactersMax } from './text.ts'
 import { parseTtl, signToken } from './token.ts'
 
 interface Command {
@@ -145,7 +146,7 @@ async function token(args: string[]): Promise<void> {
     ttl: { type: 'string' },
   })
   if (sub === undefined) throw new UsageError('token needs --sub, the user or the service that it is for')
-  if (!isSubject(sub)) throw new UsageError('--sub must be a text of 1 to 200 characters')
+  if (!isUserId(sub)) throw new UsageError(`--sub must be a text of 1 to ${userIdCharactersMax} characters`)
   const ttlSeconds = parseTtl(ttl)
   if (ttlSeconds === undefined) throw new UsageError(`--ttl ${ttl}: must be such as 30s, 15m, 1h or 7d; 366d at most`)
   const granted = scope.split(' ').filter((name) => name !== '')

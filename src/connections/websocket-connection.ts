@@ -1,7 +1,7 @@
 // One WebSocket: writes with back pressure, closes once, sends nothing after its token expired, and notices a peer that
 // is gone (no pong) or that does not read (no progress). The protocol on top of it is graphql/websocket.ts.
-// Messages go to the stream below `ws`, all of one turn in one write (frames.ts), and pings: without compression `ws` writes each
-// of its own frames at once too, so that whole frames follow each other.
+// Messages, all of one turn in one write, and pings go to the stream below `ws` (frames.ts): without compression `ws`
+// writes each of its own frames at once too, so that whole frames follow each other.
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import { type Confirmations, createConfirmations } from './confirmations.ts'

@@ -2,6 +2,7 @@
 // page reads about as many rows as it returns, from the partitions that hold them, however deep it lies.
 import { type RawBuilder, sql } from 'kysely'
 import { badUserInput } from '../errors.ts'
+import { type Page, pageSizeOf, toPage } from '../page.ts'
 import type { Database } from '../postgres.ts'
 import { withRetry } from '../retry.ts'
 import { type Cursors, cursorInvalid, notificationCursor } from './cursor.ts'
@@ -19,8 +20,6 @@ import {
 } from './rows.ts'
 import { isUuid } from './uuid.ts'
 
-export const pageSizeDefault = 20
-export const pageSizeMax = 100
 /** Far more than anybody shows as one list. */
 export const filterCategoriesMax = 100
 
@@ -47,18 +46,12 @@ export interface HistoryArguments {
   filter?: HistoryFilter | null | undefined
 }
 
-export interface HistoryPage {
-  edges: { cursor: string; node: Notification }[]
-  nodes: Notification[]
-  pageInfo: { hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null; endCursor: string | null }
-}
-
 export interface History {
   /**
    * Fails with BAD_USER_INPUT, with CURSOR_INVALID (not of this user, or of another epoch), with UNAVAILABLE. A cursor
    * past the retention time is a place like any other: nothing is older.
    */
-  page(userId: string, args: HistoryArguments): Promise<HistoryPage>
+  page(userId: string, args: HistoryArguments): Promise<Page<Notification>>
   /** One that is visible, of this user, or of anybody where `userId` is null. Fails with UNAVAILABLE. */
   find(userId: string | null, id: string): Promise<Notification | null>
 }
@@ -74,9 +67,7 @@ export function createHistory({ database, cursors, retentionMs }: HistoryOptions
 
   return {
     async page(userId, { first, after, last, before, filter }) {
-      if (first != null && last != null) throw badUserInput('give first or last, not both')
-      const size = first ?? last ?? pageSizeDefault
-      if (size < 1 || size > pageSizeMax) throw badUserInput(`first and last are 1 to ${pageSizeMax}`)
+      const size = pageSizeOf(first, last)
       const newer = after == null ? null : cursors.decode(userId, after)
       const older = before == null ? null : cursors.decode(userId, before)
 
@@ -103,18 +94,11 @@ export function createHistory({ database, cursors, retentionMs }: HistoryOptions
 
       const found = rows.filter(hasNotification).map((found) => toNotification(found, epoch))
       const nodes = last == null ? found.slice(0, size) : found.slice(-size)
-      const edges = nodes.map((node) => ({ cursor: notificationCursor(cursors, node), node }))
       const hasMore = found.length > size
-      return {
-        edges,
-        nodes,
-        pageInfo: {
-          hasNextPage: isOlder || (last == null && hasMore),
-          hasPreviousPage: isNewer || (last != null && hasMore),
-          startCursor: edges[0]?.cursor ?? null,
-          endCursor: edges.at(-1)?.cursor ?? null,
-        },
-      }
+      return toPage(nodes, (node) => notificationCursor(cursors, node), {
+        hasNextPage: isOlder || (last == null && hasMore),
+        hasPreviousPage: isNewer || (last != null && hasMore),
+      })
     },
 
     async find(userId, id) {

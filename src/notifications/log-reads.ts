@@ -10,7 +10,10 @@ import { type Log, type LogPage, logsPerReadMax, type ReadOptions, type ReadRequ
  * The second and further ones are for when more wait than one statement takes, or for longer than it should.
  */
 export const readsInFlightMax = 6
-/** Between statements that are not full, so that of a crowd many share one: connecting takes a tenth less (measured). */
+/**
+ * Between statements that are not full, so that of a crowd many share one: of connecting it saves a tenth of Node's time
+ * and a quarter of PostgreSQL's (docs/BENCHMARKS.md).
+ */
 export const gatherMs = 5
 /** So many may come without that, until there was as much time as for all of them: who comes alone waits for nothing. */
 export const burstMax = 8

@@ -23,7 +23,7 @@ import {
  * 23 to 34 and 33 to 54 (measured); more would make a page of a hundred rows wait for too many others.
  */
 export const logsPerReadMax = 16
-/** Rows of one page: a thousand by 500 take half of what they take by 100 (docs/BENCHMARKS.md). */
+/** Rows of one page: a thousand by 500 take three quarters of what they take by 100 (docs/BENCHMARKS.md). */
 export const pageRowsMax = 500
 /** Rows of one read, which its pages share: what is parsed without a pause, and waited for by the others. */
 const readRowsMax = 1_600
@@ -31,7 +31,7 @@ const readRowsMax = 1_600
 export const rowsMaxOf = (logs: number) => Math.min(pageRowsMax, Math.floor(readRowsMax / logs))
 /**
  * Bytes of one read, about: a page waits in memory for a slow socket. It ends with the row that reaches this, so that it
- * has one row at least and is heavier by less than one. A hundred rows of ordinary size stay far below.
+ * has one row at least and is heavier by less than one. Five hundred rows of ordinary size stay below.
  */
 export const pageBytesMax = 256 * 1024
 /** What a row takes beside its texts, about. */

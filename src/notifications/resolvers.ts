@@ -1,10 +1,11 @@
 // The slice's resolvers: who may, then the verb. One notification's way through the server starts here: send.ts,
 // group-commit.ts, append.ts, bus/bus.ts, subscribe.ts, subscription.ts, acknowledge.ts.
-import { inboxOwner, isSubject, requireScope, requireViewer, type Viewer } from '../auth.ts'
+import { inboxOwner, requireScope, requireViewer, type Viewer } from '../auth.ts'
 import type { Context } from '../graphql/context.ts'
 import type { MutationMarkSeenArgs, Resolvers } from '../graphql/generated.ts'
 import type { JsonObject } from '../json.ts'
 import type { Database } from '../postgres.ts'
+import { checkUserId, isUserId } from '../text.ts'
 import { type Acknowledge, toSelection } from './acknowledge.ts'
 import { createAutoAck } from './auto-ack.ts'
 import { type Cursors, headCursor, notificationCursor } from './cursor.ts'
@@ -15,7 +16,6 @@ import type { Mark } from './marks.ts'
 import type { Retract } from './retract.ts'
 import type { Send } from './send.ts'
 import type { Subscribe } from './subscribe.ts'
-import { checkUserId } from './validate.ts'
 
 export interface NotificationVerbs extends Send {
   database: Database
@@ -45,7 +45,7 @@ export function createNotificationResolvers(verbs: NotificationVerbs): Resolvers
         const isAnybody = scopes.has('inbox:any')
         if (!id.startsWith(inboxIdPrefix)) return history.find(isAnybody ? null : sub, id)
         const userId = id.slice(inboxIdPrefix.length)
-        return userId === sub || (isAnybody && isSubject(userId)) ? readInbox(database, userId) : null
+        return userId === sub || (isAnybody && isUserId(userId)) ? readInbox(database, userId) : null
       },
       history: (_, { userId, ...page }, { viewer }) => history.page(ownerOf(viewer, userId), page),
       inbox: (_, { userId }, { viewer }) => readInbox(database, ownerOf(viewer, userId)),
@@ -102,7 +102,7 @@ export function createNotificationResolvers(verbs: NotificationVerbs): Resolvers
 /** Whose inbox is meant. Fails as `inboxOwner` does, and then with BAD_USER_INPUT where nobody can have such an id. */
 function ownerOf(viewer: Viewer | null, userId: string | null | undefined): string {
   const owner = inboxOwner(viewer, userId)
-  checkUserId(owner)
+  checkUserId('userId', owner)
   return owner
 }
 

@@ -1,10 +1,9 @@
 // What may be sent. The limits are the operating contract's; each failure is BAD_USER_INPUT and names the field.
 import { badUserInput } from '../errors.ts'
 import { type JsonObject, toJsonText } from '../json.ts'
-import { checkText } from '../text.ts'
+import { checkText, checkUserId } from '../text.ts'
 import type { Content, Priority } from './notification.ts'
 
-export const userIdCharactersMax = 200
 export const categoryCharactersMax = 100
 export const titleCharactersMax = 200
 export const bodyCharactersMax = 4_000
@@ -28,7 +27,7 @@ export interface SendInput {
 
 /** Whether `expiresAt` lies ahead is not looked at here: a repeated send may come after it. */
 export function validateContent(input: SendInput): Content {
-  checkText('userId', input.userId, userIdCharactersMax)
+  checkUserId('userId', input.userId)
   if (!categoryPattern.test(input.category)) {
     throw badUserInput(`category must be 1 to ${categoryCharactersMax} of a-z, 0-9, dot, underscore and hyphen`)
   }
@@ -50,10 +49,6 @@ export function validateContent(input: SendInput): Content {
 
 export function checkIdempotencyKey(key: string): void {
   checkText('idempotencyKey', key, idempotencyKeyCharactersMax)
-}
-
-export function checkUserId(userId: string): void {
-  checkText('userId', userId, userIdCharactersMax)
 }
 
 const categoryPattern = new RegExp(`^[a-z0-9._-]{1,${categoryCharactersMax}}$`)

@@ -1,6 +1,7 @@
 // The directory: users as the sender knows them, by their ids. In set-based statements; pages by key.
 import { sql } from 'kysely'
 import { badUserInput, CarillonError } from '../errors.ts'
+import { type Page, pageSizeOf, toPage } from '../page.ts'
 import type { Database } from '../postgres.ts'
 import { withRetry } from '../retry.ts'
 import { isStorable } from '../text.ts'
@@ -9,8 +10,6 @@ import { compileSegment, type Segment } from './segment.ts'
 import type { User, UserInput } from './user.ts'
 import { deletedUsersMax, type UserRecord, upsertedUsersMax, validateUser } from './validate.ts'
 
-export const pageSizeDefault = 20
-export const pageSizeMax = 100
 /** Of a preview. */
 export const sampleSize = 10
 /** Rounds of an upsert: a user that others create and delete all the time is given up on. */
@@ -19,12 +18,6 @@ const roundsMax = 5
 export interface PageArguments {
   first?: number | null | undefined
   after?: string | null | undefined
-}
-
-export interface UserPage {
-  edges: { cursor: string; node: User }[]
-  nodes: User[]
-  pageInfo: { hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null; endCursor: string | null }
 }
 
 export interface Directory {
@@ -37,7 +30,7 @@ export interface Directory {
   delete(ids: readonly string[]): Promise<number>
   find(id: string): Promise<User | null>
   /** In order of the ids. Fails with BAD_USER_INPUT, and with CURSOR_INVALID for what is none of its cursors. */
-  page(segment: Segment | null, args: PageArguments): Promise<UserPage>
+  page(segment: Segment | null, args: PageArguments): Promise<Page<User>>
   /** How many a segment holds, and the first of them. */
   preview(segment: Segment): Promise<{ total: number; sample: User[] }>
 }
@@ -77,8 +70,7 @@ export function createDirectory({ kysely, query }: Database): Directory {
     },
 
     async page(segment, { first, after }) {
-      const size = first ?? pageSizeDefault
-      if (size < 1 || size > pageSizeMax) throw badUserInput(`first is 1 to ${pageSizeMax}`)
+      const size = pageSizeOf(first)
       const matching = segment === null ? sql`true` : compileSegment(segment)
       const behind = after == null ? null : fromCursor(after)
       const { rows } = await planned(kysely, (transaction) =>
@@ -86,19 +78,9 @@ export function createDirectory({ kysely, query }: Database): Directory {
           where ${matching} ${behind === null ? sql`` : sql`and u.id > ${behind}`}
           order by u.id limit ${size + 1}`.execute(transaction),
       )
-      const nodes = rows.slice(0, size)
-      const edges = nodes.map((node) => ({ cursor: toCursor(node.id), node }))
-      return {
-        edges,
-        nodes,
-        pageInfo: {
-          hasNextPage: rows.length > size,
-          // As Relay allows where one pages forward: whoever has a cursor has been on the page before.
-          hasPreviousPage: behind !== null,
-          startCursor: edges[0]?.cursor ?? null,
-          endCursor: edges.at(-1)?.cursor ?? null,
-        },
-      }
+      // As Relay allows where one pages forward: whoever has a cursor has been on the page before.
+      const more = { hasNextPage: rows.length > size, hasPreviousPage: behind !== null }
+      return toPage(rows.slice(0, size), ({ id }) => toCursor(id), more)
     },
 
     async preview(segment) {

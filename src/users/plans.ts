@@ -2,21 +2,17 @@
 // for them in the index of attributes or to walk along the ids. All others here have one plan for whatever values
 // (postgres.ts).
 import { type Kysely, sql, type Transaction } from 'kysely'
-import { CarillonError } from '../errors.ts'
-import { isTransient } from '../postgres.ts'
+import { withRetry } from '../retry.ts'
 
 /** Fails with UNAVAILABLE where it may succeed later. */
-export async function planned<Tables, Result>(
+export function planned<Tables, Result>(
   kysely: Kysely<Tables>,
   work: (transaction: Transaction<Tables>) => Promise<Result>,
 ): Promise<Result> {
-  try {
-    return await kysely.transaction().execute(async (transaction) => {
+  return withRetry(() =>
+    kysely.transaction().execute(async (transaction) => {
       await sql`set local plan_cache_mode = force_custom_plan`.execute(transaction)
-      return await work(transaction)
-    })
-  } catch (error) {
-    if (error instanceof CarillonError || !isTransient(error)) throw error
-    throw new CarillonError('UNAVAILABLE', 'try again later', {}, error)
-  }
+      return work(transaction)
+    }),
+  )
 }

@@ -1,12 +1,11 @@
 // What the directory takes. Each failure is BAD_USER_INPUT and names the field.
 import { badUserInput } from '../errors.ts'
 import { toJsonText } from '../json.ts'
-import { checkText } from '../text.ts'
+import { checkText, checkUserId } from '../text.ts'
 import type { UserInput } from './user.ts'
 
 export const upsertedUsersMax = 1_000
 export const deletedUsersMax = 1_000
-export const userIdCharactersMax = 200
 export const nameCharactersMax = 200
 /** RFC 5646 asks for 35; private extensions make longer ones. */
 export const localeCharactersMax = 100
@@ -22,7 +21,7 @@ export interface UserRecord {
 }
 
 export function validateUser({ id, name, locale, timeZone, attributes }: UserInput): UserRecord {
-  checkText('id', id, userIdCharactersMax)
+  checkUserId('id', id)
   if (name != null) checkText('name', name, nameCharactersMax)
   return {
     id,

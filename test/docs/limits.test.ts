@@ -3,7 +3,7 @@ import { jsonDepthMax } from '../../src/graphql/scalars.ts'
 import { idsMax } from '../../src/notifications/acknowledge.ts'
 import { idempotencyHours } from '../../src/notifications/append.ts'
 import { doorbellRowsMax } from '../../src/notifications/doorbell.ts'
-import { filterCategoriesMax, pageSizeDefault, pageSizeMax } from '../../src/notifications/history.ts'
+import { filterCategoriesMax } from '../../src/notifications/history.ts'
 import { markRowsMax } from '../../src/notifications/marks.ts'
 import {
   batchItemsMax,
@@ -13,8 +13,25 @@ import {
   idempotencyKeyCharactersMax,
   titleCharactersMax,
   urlCharactersMax,
-  userIdCharactersMax,
 } from '../../src/notifications/validate.ts'
+import { pageSizeDefault, pageSizeMax } from '../../src/page.ts'
+import { userIdCharactersMax } from '../../src/text.ts'
+import {
+  pathCharactersMax,
+  pathPartsMax,
+  segmentConditionsMax,
+  segmentDepthMax,
+  segmentLocalesMax,
+  segmentUserIdsMax,
+  segmentValuesMax,
+  valueCharactersMax,
+} from '../../src/users/segment.ts'
+import {
+  attributesBytesMax,
+  localeCharactersMax,
+  nameCharactersMax,
+  upsertedUsersMax,
+} from '../../src/users/validate.ts'
 import { readDocument, tableUnder } from './markdown.ts'
 
 const protocol = readDocument('docs/PROTOCOL.md')
@@ -34,6 +51,23 @@ test('the protocol has the limits on input that the code has', () => {
     ids: [idsMax],
     'first, last': [1, pageSizeMax, pageSizeDefault],
     'filter.categories': [filterCategoriesMax],
+  })
+})
+
+test('the protocol has the limits on users and segments that the code has', () => {
+  const documented = tableUnder(protocol, '### Limits on users and segments').map(([input, limit = '']) => [
+    input,
+    numbersIn(limit.replace('BCP 47', '')),
+  ])
+  expect(Object.fromEntries(documented)).toEqual({
+    users: [upsertedUsersMax],
+    name: [1, nameCharactersMax],
+    'locale, locales': [localeCharactersMax, segmentLocalesMax],
+    attributes: [attributesBytesMax],
+    userIds: [1, segmentUserIdsMax],
+    path: [1, pathCharactersMax, pathPartsMax],
+    values: [segmentValuesMax, valueCharactersMax],
+    'a segment': [segmentConditionsMax, segmentDepthMax],
   })
 })
 

@@ -8,11 +8,9 @@ import {
   type History,
   type HistoryArguments,
   type HistoryFilter,
-  type HistoryPage,
-  pageSizeDefault,
-  pageSizeMax,
 } from '../../src/notifications/history.ts'
 import { type Notification, type Priority, priorities } from '../../src/notifications/notification.ts'
+import { type Page, pageSizeDefault, pageSizeMax } from '../../src/page.ts'
 import { dayMs, fill, makeExpired, makeOlder } from '../support/log.ts'
 import { createSlice, retentionMs, type Slice } from '../support/slice.ts'
 
@@ -26,7 +24,7 @@ afterAll(() => slice[Symbol.asyncDispose]())
 
 const newUser = () => `user-${randomUUID()}`
 const cursorOf = (one: Notification | undefined) => (one ? notificationCursor(slice.cursors, one) : '')
-const seqs = ({ nodes }: HistoryPage) => nodes.map(({ seq }) => seq)
+const seqs = ({ nodes }: Page<Notification>) => nodes.map(({ seq }) => seq)
 const refused = (code: string) => expect.objectContaining({ code })
 
 describe('a page', () => {

@@ -42,12 +42,16 @@ describe('upsertUsers', () => {
     expect(created?.createdAt).toBe(created?.updatedAt)
     expect(await find('bob')).toMatchObject({ name: null, locale: null, timeZone: null, attributes: {} })
 
+    const older =
+      "update users set created_at = created_at - interval '1 hour', updated_at = updated_at - interval '1 hour'"
+    await fleet.test.database.query('older', older, [])
     await upsert({ id: 'alice', name: null, attributes: { d: null } })
     const changed = await find('alice')
     expect(changed).toMatchObject({ name: null, locale: 'pt-BR', timeZone: 'Europe/Lisbon', attributes: { d: null } })
     expect(changed?.attributes).toEqual({ d: null })
-    expect(changed?.createdAt).toBe(created?.createdAt)
-    expect(Date.parse(String(changed?.updatedAt))).toBeGreaterThan(Date.parse(String(created?.updatedAt)))
+    const hour = 3_600_000
+    expect(Date.parse(String(changed?.createdAt))).toBe(Date.parse(String(created?.createdAt)) - hour)
+    expect(Date.parse(String(changed?.updatedAt))).toBeGreaterThan(Date.parse(String(created?.updatedAt)) - hour)
     await upsert({ id: 'alice', attributes: null })
     expect((await find('alice'))?.attributes).toEqual({})
   })
