@@ -27,6 +27,7 @@ const config: CodegenConfig = {
           AttributeValue: { input: '../users/segment.ts#AttributeValue', output: '../users/segment.ts#AttributeValue' },
         },
         mappers: {
+          Node: './node.ts#AnyNode',
           Notification: '../notifications/notification.ts#Notification as NotificationRow',
           Inbox: '../notifications/notification.ts#InboxState',
           User: '../users/user.ts#User as DirectoryUser',

@@ -11,6 +11,7 @@ import { createMetricsRoute } from './connections/metrics-route.ts'
 import type { TransportMetrics } from './connections/transport-metrics.ts'
 import { openDatabase, type Surroundings } from './database.ts'
 import { formatError } from './graphql/errors.ts'
+import { createNodeResolvers } from './graphql/node.ts'
 import { createSchema } from './graphql/schema.ts'
 import { startHealth } from './health.ts'
 import { createHttpServer } from './http.ts'
@@ -25,7 +26,7 @@ import { type Doorbell, parseDoorbell } from './notifications/doorbell.ts'
 import { readCursorKey } from './notifications/epoch.ts'
 import { createHistory } from './notifications/history.ts'
 import { createLog } from './notifications/log.ts'
-import { createNotificationResolvers } from './notifications/resolvers.ts'
+import { createFindNode, createNotificationResolvers } from './notifications/resolvers.ts'
 import { createRetention, retentionIntervalMs } from './notifications/retention.ts'
 import { createRetract } from './notifications/retract.ts'
 import { createSend } from './notifications/send.ts'
@@ -98,12 +99,14 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
   const retaining = startPeriodic('retention', retentionIntervalMs, logger, retain)
   releases.push(() => retaining.stop())
 
+  const history = createHistory({ database, cursors, retentionMs })
   const schema = createSchema(
+    createNodeResolvers(createFindNode({ database, history })),
     createNotificationResolvers({
       ...createSend({ append, bus, clock, metrics, onUnexpected: (error) => formatError(error, randomUUID(), logger) }),
       database,
       cursors,
-      history: createHistory({ database, cursors, retentionMs }),
+      history,
       acknowledge: createAcknowledge({ database, bus, retentionMs }),
       retract: createRetract({ database, bus, retentionMs }),
       subscribe: createSubscribe({ log, bus, tailCheck, cursors, clock, metrics, logger }),

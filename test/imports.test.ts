@@ -25,7 +25,7 @@ const layers: Record<string, Layer> = {
   resolvers: {
     files: /^[\w-]+\/resolvers\.ts$/,
     imports: ['slices', 'platform'],
-    types: ['graphql/context.ts', 'graphql/generated.ts'],
+    types: ['graphql/context.ts', 'graphql/generated.ts', 'graphql/node.ts'],
   },
   slices: { files: /^[\w-]+\//, imports: ['platform'] },
   migrate: { files: /^migrate\.ts$/, imports: ['notifications/partitions.ts', 'platform'] },

@@ -1,6 +1,7 @@
 import type { AttributeValue } from '../users/segment.ts';
 import type { JsonObject } from '../json.ts';
 import type { GraphQLResolveInfo, GraphQLScalarType, GraphQLScalarTypeConfig } from 'graphql';
+import type { AnyNode } from './node.ts';
 import type { Notification as NotificationRow, InboxState } from '../notifications/notification.ts';
 import type { User as DirectoryUser } from '../users/user.ts';
 import type { NotificationReceived as NotificationReceivedEvent, NotificationsUpdated as NotificationsUpdatedEvent, NotificationsRemoved as NotificationsRemovedEvent, CaughtUp as CaughtUpEvent } from '../notifications/events.ts';
@@ -545,7 +546,7 @@ export type ResolversTypes = {
   JSONObject: ResolverTypeWrapper<Scalars['JSONObject']['output']>;
   MarkNotificationsPayload: ResolverTypeWrapper<Omit<MarkNotificationsPayload, 'inbox' | 'notifications'> & { inbox: ResolversTypes['Inbox'], notifications: Array<ResolversTypes['Notification']> }>;
   Mutation: ResolverTypeWrapper<Record<PropertyKey, never>>;
-  Node: ResolverTypeWrapper<ResolversInterfaceTypes<ResolversTypes>['Node']>;
+  Node: ResolverTypeWrapper<AnyNode>;
   Notification: ResolverTypeWrapper<NotificationRow>;
   NotificationConnection: ResolverTypeWrapper<Omit<NotificationConnection, 'edges' | 'nodes'> & { edges: Array<ResolversTypes['NotificationEdge']>, nodes: Array<ResolversTypes['Notification']> }>;
   NotificationEdge: ResolverTypeWrapper<Omit<NotificationEdge, 'node'> & { node: ResolversTypes['Notification'] }>;
@@ -584,7 +585,7 @@ export type ResolversParentTypes = {
   JSONObject: Scalars['JSONObject']['output'];
   MarkNotificationsPayload: Omit<MarkNotificationsPayload, 'inbox' | 'notifications'> & { inbox: ResolversParentTypes['Inbox'], notifications: Array<ResolversParentTypes['Notification']> };
   Mutation: Record<PropertyKey, never>;
-  Node: ResolversInterfaceTypes<ResolversParentTypes>['Node'];
+  Node: AnyNode;
   Notification: NotificationRow;
   NotificationConnection: Omit<NotificationConnection, 'edges' | 'nodes'> & { edges: Array<ResolversParentTypes['NotificationEdge']>, nodes: Array<ResolversParentTypes['Notification']> };
   NotificationEdge: Omit<NotificationEdge, 'node'> & { node: ResolversParentTypes['Notification'] };

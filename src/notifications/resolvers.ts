@@ -3,6 +3,7 @@
 import { inboxOwner, requireScope, requireViewer, type Viewer } from '../auth.ts'
 import type { Context } from '../graphql/context.ts'
 import type { MutationMarkSeenArgs, Resolvers } from '../graphql/generated.ts'
+import type { FindNode } from '../graphql/node.ts'
 import type { JsonObject } from '../json.ts'
 import type { Database } from '../postgres.ts'
 import { checkUserId, isUserId } from '../text.ts'
@@ -40,13 +41,6 @@ export function createNotificationResolvers(verbs: NotificationVerbs): Resolvers
 
   return {
     Query: {
-      async node(_, { id }, { viewer }) {
-        const { sub, scopes } = requireViewer(viewer)
-        const isAnybody = scopes.has('inbox:any')
-        if (!id.startsWith(inboxIdPrefix)) return history.find(isAnybody ? null : sub, id)
-        const userId = id.slice(inboxIdPrefix.length)
-        return userId === sub || (isAnybody && isUserId(userId)) ? readInbox(database, userId) : null
-      },
       history: (_, { userId, ...page }, { viewer }) => history.page(ownerOf(viewer, userId), page),
       inbox: (_, { userId }, { viewer }) => readInbox(database, ownerOf(viewer, userId)),
     },
@@ -82,7 +76,6 @@ export function createNotificationResolvers(verbs: NotificationVerbs): Resolvers
         resolve: (event: InboxEvent) => event,
       },
     },
-    Node: { __resolveType: (node) => ('title' in node ? 'Notification' : 'Inbox') },
     InboxEvent: { __resolveType: (event) => event.__typename },
     Notification: {
       // Parsed for those who select it, and no earlier.
@@ -96,6 +89,20 @@ export function createNotificationResolvers(verbs: NotificationVerbs): Resolvers
       unreadCount: ({ unread }) => unread,
       headCursor: (inbox) => headCursor(cursors, inbox),
     },
+  }
+}
+
+/** A notification by its id, an inbox by `inbox:` and the user's. */
+export function createFindNode({ database, history }: Pick<NotificationVerbs, 'database' | 'history'>): FindNode {
+  return async (id, { sub, scopes }) => {
+    const isAnybody = scopes.has('inbox:any')
+    if (!id.startsWith(inboxIdPrefix)) {
+      const notification = await history.find(isAnybody ? null : sub, id)
+      return notification && { ...notification, __typename: 'Notification' as const }
+    }
+    const userId = id.slice(inboxIdPrefix.length)
+    if (userId !== sub && !(isAnybody && isUserId(userId))) return null
+    return { ...(await readInbox(database, userId)), __typename: 'Inbox' as const }
   }
 }
 
