@@ -31,6 +31,7 @@ const config: CodegenConfig = {
           Notification: '../notifications/notification.ts#Notification as NotificationRow',
           Inbox: '../notifications/notification.ts#InboxState',
           User: '../users/user.ts#User as DirectoryUser',
+          Broadcast: '../broadcasts/broadcast.ts#Broadcast as BroadcastState',
           NotificationReceived: '../notifications/events.ts#NotificationReceived as NotificationReceivedEvent',
           NotificationsUpdated: '../notifications/events.ts#NotificationsUpdated as NotificationsUpdatedEvent',
           NotificationsRemoved: '../notifications/events.ts#NotificationsRemoved as NotificationsRemovedEvent',

@@ -1,4 +1,5 @@
 // JSON as callers hand it over, and as it is stored.
+import { createHash } from 'node:crypto'
 import { badUserInput } from './errors.ts'
 
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json }
@@ -13,4 +14,22 @@ export function toJsonText(field: string, object: JsonObject, bytesMax: number):
     throw badUserInput(`${field} must not contain NUL characters or lone surrogates`)
   }
   return text
+}
+
+/** SHA-256 in hex of a value as canonical JSON: the same for whatever order its keys came in. */
+export function canonicalHash(value: Json): string {
+  return createHash('sha256')
+    .update(JSON.stringify(sortKeys(value)))
+    .digest('hex')
+}
+
+function sortKeys(value: Json): Json {
+  if (Array.isArray(value)) return value.map(sortKeys)
+  if (typeof value !== 'object' || value === null) return value
+  // fromEntries defines own properties, also one named __proto__.
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, item]) => [key, sortKeys(item)]),
+  )
 }

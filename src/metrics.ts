@@ -7,12 +7,60 @@ export type Metrics = ReturnType<typeof createMetrics>
 /** From a local doorbell (about a millisecond) to a replay after a weekend. */
 const latencyBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 3600]
 
+/** What waits in a queue of one priority. */
+export interface QueueState {
+  priority: string
+  depth: number
+  /** Since the oldest of them came; 0 where there is none. */
+  oldestSeconds: number
+}
+
 export function createMetrics() {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
+  const queues = new Map<string, () => Promise<QueueState[]>>()
+  let reading: Promise<void> | undefined
+  const collect = () => {
+    reading ??= readQueues().finally(() => {
+      reading = undefined
+    })
+    return reading
+  }
+  const queueDepth = new Gauge({
+    name: 'carillon_queue_depth',
+    help: 'What waits: of broadcasts the users still to come. Read from the database at each scrape, the same in all instances.',
+    labelNames: ['queue', 'priority'],
+    registers,
+    collect,
+  })
+  const queueOldest = new Gauge({
+    name: 'carillon_queue_oldest_seconds',
+    help: 'How long the oldest has waited.',
+    labelNames: ['queue'],
+    registers,
+    collect,
+  })
+
+  async function readQueues(): Promise<void> {
+    const all = [...queues].map(async ([queue, read]) => {
+      // Without the database nobody knows, which missing series say; that it is away is said elsewhere.
+      const states = await read().catch(() => [])
+      return { queue, states }
+    })
+    const read = await Promise.all(all)
+    queueDepth.reset()
+    queueOldest.reset()
+    for (const { queue, states } of read) {
+      for (const { priority, depth } of states) queueDepth.set({ queue, priority }, depth)
+      if (states.length > 0) queueOldest.set({ queue }, Math.max(...states.map(({ oldestSeconds }) => oldestSeconds)))
+    }
+  }
+
   return {
     registry,
+    /** Has the queue read at each scrape. */
+    watchQueue: (queue: string, read: () => Promise<QueueState[]>) => void queues.set(queue, read),
     connectionsActive: new Gauge({
       name: 'carillon_connections_active',
       help: 'Open connections that may carry subscriptions.',
@@ -63,6 +111,12 @@ export function createMetrics() {
     slowConsumers: new Counter({
       name: 'carillon_slow_consumers_total',
       help: 'Subscriptions whose mailbox overflowed, and connections closed for making no progress.',
+      registers,
+    }),
+    broadcastRecipients: new Counter({
+      name: 'carillon_broadcast_recipients_total',
+      help: 'Users that a broadcast came to: sent, failed (could not be rendered for) or skipped (over their rate limit).',
+      labelNames: ['outcome'],
       registers,
     }),
     busPublishErrors: new Counter({

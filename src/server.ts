@@ -1,6 +1,13 @@
 // The composition root: everything that a server consists of, in the order in which it starts. Read top to bottom.
 import { createHash, randomUUID } from 'node:crypto'
 import { createAuth } from './auth.ts'
+import { createAppendBatch } from './broadcasts/append-batch.ts'
+import { createCreateBroadcast } from './broadcasts/create.ts'
+import { startBroadcastEngine } from './broadcasts/engine.ts'
+import { createProgress } from './broadcasts/progress.ts'
+import { readQueue } from './broadcasts/queue.ts'
+import { createBroadcastResolvers, createFindBroadcastNode } from './broadcasts/resolvers.ts'
+import { createWork } from './broadcasts/worker.ts'
 import type { Bus } from './bus/bus.ts'
 import { createMemoryBus } from './bus/bus-memory.ts'
 import { createRedisBus } from './bus/bus-redis.ts'
@@ -35,6 +42,9 @@ import { createSweep, sweepIntervalMs } from './notifications/sweep.ts'
 import { createTailCheck } from './notifications/tail-check.ts'
 import { startPeriodic } from './periodic.ts'
 import { createReleases } from './releases.ts'
+import { createRenderer } from './templates/renderer.ts'
+import { createTemplateResolvers } from './templates/resolvers.ts'
+import { createTemplates } from './templates/templates.ts'
 import { signToken } from './token.ts'
 import { createDirectory } from './users/directory.ts'
 import { createUserResolvers } from './users/resolvers.ts'
@@ -99,9 +109,26 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
   const retaining = startPeriodic('retention', retentionIntervalMs, logger, retain)
   releases.push(() => retaining.stop())
 
+  const renderer = createRenderer()
+  const templates = createTemplates()
+  const work = createWork({
+    database,
+    bus,
+    renderer,
+    appendBatch: createAppendBatch(database, config.userRatePerMinute),
+    metrics,
+    logger,
+    batchUsers: config.broadcastBatch,
+  })
+  const engine = startBroadcastEngine({ database, work, logger, concurrency: config.broadcastConcurrency })
+  releases.push(() => engine.stop())
+  metrics.watchQueue('broadcasts', () => readQueue(database))
+  const progress = createProgress(database, logger)
+  releases.push(() => progress.stop())
+
   const history = createHistory({ database, cursors, retentionMs })
   const schema = createSchema(
-    createNodeResolvers(createFindNode({ database, history })),
+    createNodeResolvers(createFindNode({ database, history }), createFindBroadcastNode(database)),
     createNotificationResolvers({
       ...createSend({ append, bus, clock, metrics, onUnexpected: (error) => formatError(error, randomUUID(), logger) }),
       database,
@@ -112,6 +139,12 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
       subscribe: createSubscribe({ log, bus, tailCheck, cursors, clock, metrics, logger }),
     }),
     createUserResolvers(createDirectory(database)),
+    createTemplateResolvers(templates),
+    createBroadcastResolvers({
+      database,
+      create: createCreateBroadcast({ database, templates, now: clock.now, onQueued: engine.wake }),
+      progress,
+    }),
   )
 
   // Where nobody migrates, this week's partition may be missing after weeks of standing still.

@@ -97,6 +97,24 @@ export const settings = {
     [0, 600_000],
     'milliseconds over which SIGTERM spreads the closing of sockets',
   ),
+  userRatePerMinute: integer(
+    'CARILLON_USER_RATE_PER_MINUTE',
+    60,
+    [0, 1_000],
+    'notifications from broadcasts to one user within any minute; CRITICAL is exempt; 0: no limit',
+  ),
+  broadcastBatch: integer(
+    'CARILLON_BROADCAST_BATCH',
+    2_000,
+    [1, 10_000],
+    'users that a broadcast chooses and renders at a time',
+  ),
+  broadcastConcurrency: integer(
+    'CARILLON_BROADCAST_CONCURRENCY',
+    2,
+    [1, 16],
+    'batches of broadcasts under way in one process',
+  ),
   graphiql: boolean('CARILLON_GRAPHIQL', unlessProduction, 'serve GraphiQL to browsers at /graphql'),
   introspection: boolean('CARILLON_INTROSPECTION', unlessProduction, 'answer introspection'),
   maxBodyBytes: integer(

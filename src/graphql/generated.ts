@@ -4,6 +4,7 @@ import type { GraphQLResolveInfo, GraphQLScalarType, GraphQLScalarTypeConfig } f
 import type { AnyNode } from './node.ts';
 import type { Notification as NotificationRow, InboxState } from '../notifications/notification.ts';
 import type { User as DirectoryUser } from '../users/user.ts';
+import type { Broadcast as BroadcastState } from '../broadcasts/broadcast.ts';
 import type { NotificationReceived as NotificationReceivedEvent, NotificationsUpdated as NotificationsUpdatedEvent, NotificationsRemoved as NotificationsRemovedEvent, CaughtUp as CaughtUpEvent } from '../notifications/events.ts';
 import type { Context } from './context.ts';
 export type Maybe<T> = T | null;
@@ -45,6 +46,62 @@ export type AttributeOperator =
   | 'LTE'
   | 'NE';
 
+export type Broadcast = Node & {
+  __typename?: 'Broadcast';
+  category: Scalars['String']['output'];
+  createdAt: Scalars['DateTime']['output'];
+  /** Why it failed, for an operator. */
+  error: Maybe<Scalars['String']['output']>;
+  /** Users whom the template could not be rendered for; `error` tells of one of them. */
+  failed: Scalars['Int']['output'];
+  finishedAt: Maybe<Scalars['DateTime']['output']>;
+  id: Scalars['ID']['output'];
+  priority: Priority;
+  /** 0 to 1. */
+  progress: Scalars['Float']['output'];
+  sent: Scalars['Int']['output'];
+  /** Left out by a rate limit. */
+  skipped: Scalars['Int']['output'];
+  startedAt: Maybe<Scalars['DateTime']['output']>;
+  status: BroadcastStatus;
+  /** Users in the segment: an estimate while it runs, `sent + failed + skipped` at the end. */
+  total: Scalars['Int']['output'];
+};
+
+export type BroadcastConnection = {
+  __typename?: 'BroadcastConnection';
+  edges: Array<BroadcastEdge>;
+  nodes: Array<Broadcast>;
+  pageInfo: PageInfo;
+};
+
+export type BroadcastEdge = {
+  __typename?: 'BroadcastEdge';
+  cursor: Scalars['String']['output'];
+  node: Broadcast;
+};
+
+/** Exactly one of `content` and `template` is set. */
+export type BroadcastNotificationInput = {
+  category: Scalars['String']['input'];
+  content?: InputMaybe<ContentInput>;
+  data?: InputMaybe<Scalars['JSONObject']['input']>;
+  /** A broadcast that has not reached everybody by then fails; what was sent stays sent. */
+  expiresAt?: InputMaybe<Scalars['DateTime']['input']>;
+  /** As of `sendNotification`: sending again with the same key within 24 hours returns the first broadcast. */
+  idempotencyKey?: InputMaybe<Scalars['String']['input']>;
+  priority: Priority;
+  segment: SegmentInput;
+  template?: InputMaybe<TemplateContentInput>;
+};
+
+export type BroadcastStatus =
+  | 'CANCELLED'
+  | 'COMPLETED'
+  | 'FAILED'
+  | 'QUEUED'
+  | 'RUNNING';
+
 /**
  * What came before was replay, what follows is live. `stateChanged`: states of earlier notifications changed meanwhile
  * (or more than 100 at once, or an update was lost on the way): fetch `history` again.
@@ -54,6 +111,12 @@ export type CaughtUp = InboxEvent & {
   cursor: Scalars['String']['output'];
   inbox: Inbox;
   stateChanged: Scalars['Boolean']['output'];
+};
+
+export type ContentInput = {
+  body?: InputMaybe<Scalars['String']['input']>;
+  title: Scalars['String']['input'];
+  url?: InputMaybe<Scalars['String']['input']>;
 };
 
 /** The counters behind a badge. They change in the same transaction as the rows; expiry and retention follow within 10 seconds. Archived ones count nowhere. */
@@ -88,6 +151,10 @@ export type Mutation = {
   __typename?: 'Mutation';
   /** Archived implies read. */
   archiveNotifications: MarkNotificationsPayload;
+  /** Queued durably and carried on where it stopped if a server dies; the template as it is now. Scope: `broadcasts:write`. */
+  broadcastNotification: Broadcast;
+  /** Stops sending; what was sent stays sent. */
+  cancelBroadcast: Broadcast;
   /** Takes them out of the directory, with their devices; their logs stay for the retention time. Scope: `users:write`. */
   deleteUsers: Scalars['Int']['output'];
   /**
@@ -118,6 +185,16 @@ export type MutationArchiveNotificationsArgs = {
   after: InputMaybe<Scalars['String']['input']>;
   ids: InputMaybe<Array<Scalars['ID']['input']>>;
   upTo: InputMaybe<Scalars['String']['input']>;
+};
+
+
+export type MutationBroadcastNotificationArgs = {
+  input: BroadcastNotificationInput;
+};
+
+
+export type MutationCancelBroadcastArgs = {
+  id: Scalars['ID']['input'];
 };
 
 
@@ -278,6 +355,10 @@ export type Priority =
 
 export type Query = {
   __typename?: 'Query';
+  /** Scope: `broadcasts:read`. */
+  broadcast: Maybe<Broadcast>;
+  /** Newest first. */
+  broadcasts: BroadcastConnection;
   /**
    * The caller's notifications, newest first, for the retention time (30 days).
    * A service with the scope `inbox:any` names the user.
@@ -291,6 +372,17 @@ export type Query = {
   /** Scope: `users:read`. */
   user: Maybe<User>;
   users: UserConnection;
+};
+
+
+export type QueryBroadcastArgs = {
+  id: Scalars['ID']['input'];
+};
+
+
+export type QueryBroadcastsArgs = {
+  after: InputMaybe<Scalars['String']['input']>;
+  first: InputMaybe<Scalars['Int']['input']>;
 };
 
 
@@ -386,6 +478,8 @@ export type SendNotificationResult = {
 
 export type Subscription = {
   __typename?: 'Subscription';
+  /** The broadcast at once, then at each change, once a second at most, ending when it has finished. Scope: `broadcasts:read`. */
+  broadcastProgress: Broadcast;
   /** The same stream with state changes and counters, for an inbox that stays in step on every device. */
   inboxEvents: InboxEvent;
   /**
@@ -406,6 +500,11 @@ export type Subscription = {
 };
 
 
+export type SubscriptionBroadcastProgressArgs = {
+  id: Scalars['ID']['input'];
+};
+
+
 export type SubscriptionInboxEventsArgs = {
   after: InputMaybe<Scalars['String']['input']>;
 };
@@ -414,6 +513,11 @@ export type SubscriptionInboxEventsArgs = {
 export type SubscriptionNotificationsArgs = {
   after: InputMaybe<Scalars['String']['input']>;
   autoAck?: Scalars['Boolean']['input'];
+};
+
+export type TemplateContentInput = {
+  key: Scalars['String']['input'];
+  variables?: InputMaybe<Scalars['JSONObject']['input']>;
 };
 
 /** A user as the sender knows them. Sending needs none: the directory serves segments, templates and push. */
@@ -526,6 +630,7 @@ export type ResolversInterfaceTypes<_RefType extends Record<string, unknown>> = 
     | ( NotificationsUpdatedEvent )
   ;
   Node:
+    | ( BroadcastState )
     | ( InboxState )
     | ( NotificationRow )
   ;
@@ -537,8 +642,15 @@ export type ResolversTypes = {
   AttributeOperator: AttributeOperator;
   AttributeValue: ResolverTypeWrapper<Scalars['AttributeValue']['output']>;
   Boolean: ResolverTypeWrapper<Scalars['Boolean']['output']>;
+  Broadcast: ResolverTypeWrapper<BroadcastState>;
+  BroadcastConnection: ResolverTypeWrapper<Omit<BroadcastConnection, 'edges' | 'nodes'> & { edges: Array<ResolversTypes['BroadcastEdge']>, nodes: Array<ResolversTypes['Broadcast']> }>;
+  BroadcastEdge: ResolverTypeWrapper<Omit<BroadcastEdge, 'node'> & { node: ResolversTypes['Broadcast'] }>;
+  BroadcastNotificationInput: BroadcastNotificationInput;
+  BroadcastStatus: BroadcastStatus;
   CaughtUp: ResolverTypeWrapper<CaughtUpEvent>;
+  ContentInput: ContentInput;
   DateTime: ResolverTypeWrapper<Scalars['DateTime']['output']>;
+  Float: ResolverTypeWrapper<Scalars['Float']['output']>;
   ID: ResolverTypeWrapper<Scalars['ID']['output']>;
   Inbox: ResolverTypeWrapper<InboxState>;
   InboxEvent: ResolverTypeWrapper<ResolversInterfaceTypes<ResolversTypes>['InboxEvent']>;
@@ -565,6 +677,7 @@ export type ResolversTypes = {
   SendNotificationResult: ResolverTypeWrapper<Omit<SendNotificationResult, 'payload'> & { payload?: Maybe<ResolversTypes['SendNotificationPayload']> }>;
   String: ResolverTypeWrapper<Scalars['String']['output']>;
   Subscription: ResolverTypeWrapper<Record<PropertyKey, never>>;
+  TemplateContentInput: TemplateContentInput;
   User: ResolverTypeWrapper<DirectoryUser>;
   UserConnection: ResolverTypeWrapper<Omit<UserConnection, 'edges' | 'nodes'> & { edges: Array<ResolversTypes['UserEdge']>, nodes: Array<ResolversTypes['User']> }>;
   UserEdge: ResolverTypeWrapper<Omit<UserEdge, 'node'> & { node: ResolversTypes['User'] }>;
@@ -576,8 +689,14 @@ export type ResolversParentTypes = {
   AttributeConditionInput: AttributeConditionInput;
   AttributeValue: Scalars['AttributeValue']['output'];
   Boolean: Scalars['Boolean']['output'];
+  Broadcast: BroadcastState;
+  BroadcastConnection: Omit<BroadcastConnection, 'edges' | 'nodes'> & { edges: Array<ResolversParentTypes['BroadcastEdge']>, nodes: Array<ResolversParentTypes['Broadcast']> };
+  BroadcastEdge: Omit<BroadcastEdge, 'node'> & { node: ResolversParentTypes['Broadcast'] };
+  BroadcastNotificationInput: BroadcastNotificationInput;
   CaughtUp: CaughtUpEvent;
+  ContentInput: ContentInput;
   DateTime: Scalars['DateTime']['output'];
+  Float: Scalars['Float']['output'];
   ID: Scalars['ID']['output'];
   Inbox: InboxState;
   InboxEvent: ResolversInterfaceTypes<ResolversParentTypes>['InboxEvent'];
@@ -603,6 +722,7 @@ export type ResolversParentTypes = {
   SendNotificationResult: Omit<SendNotificationResult, 'payload'> & { payload?: Maybe<ResolversParentTypes['SendNotificationPayload']> };
   String: Scalars['String']['output'];
   Subscription: Record<PropertyKey, never>;
+  TemplateContentInput: TemplateContentInput;
   User: DirectoryUser;
   UserConnection: Omit<UserConnection, 'edges' | 'nodes'> & { edges: Array<ResolversParentTypes['UserEdge']>, nodes: Array<ResolversParentTypes['User']> };
   UserEdge: Omit<UserEdge, 'node'> & { node: ResolversParentTypes['User'] };
@@ -612,6 +732,34 @@ export type ResolversParentTypes = {
 export interface AttributeValueScalarConfig extends GraphQLScalarTypeConfig<ResolversTypes['AttributeValue'], any> {
   name: 'AttributeValue';
 }
+
+export type BroadcastResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Broadcast'] = ResolversParentTypes['Broadcast']> = {
+  category?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  createdAt?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
+  error?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  failed?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  finishedAt?: Resolver<Maybe<ResolversTypes['DateTime']>, ParentType, ContextType>;
+  id?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
+  priority?: Resolver<ResolversTypes['Priority'], ParentType, ContextType>;
+  progress?: Resolver<ResolversTypes['Float'], ParentType, ContextType>;
+  sent?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  skipped?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  startedAt?: Resolver<Maybe<ResolversTypes['DateTime']>, ParentType, ContextType>;
+  status?: Resolver<ResolversTypes['BroadcastStatus'], ParentType, ContextType>;
+  total?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
+};
+
+export type BroadcastConnectionResolvers<ContextType = Context, ParentType extends ResolversParentTypes['BroadcastConnection'] = ResolversParentTypes['BroadcastConnection']> = {
+  edges?: Resolver<Array<ResolversTypes['BroadcastEdge']>, ParentType, ContextType>;
+  nodes?: Resolver<Array<ResolversTypes['Broadcast']>, ParentType, ContextType>;
+  pageInfo?: Resolver<ResolversTypes['PageInfo'], ParentType, ContextType>;
+};
+
+export type BroadcastEdgeResolvers<ContextType = Context, ParentType extends ResolversParentTypes['BroadcastEdge'] = ResolversParentTypes['BroadcastEdge']> = {
+  cursor?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  node?: Resolver<ResolversTypes['Broadcast'], ParentType, ContextType>;
+};
 
 export type CaughtUpResolvers<ContextType = Context, ParentType extends ResolversParentTypes['CaughtUp'] = ResolversParentTypes['CaughtUp']> = {
   cursor?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
@@ -650,6 +798,8 @@ export type MarkNotificationsPayloadResolvers<ContextType = Context, ParentType 
 
 export type MutationResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Mutation'] = ResolversParentTypes['Mutation']> = {
   archiveNotifications?: Resolver<ResolversTypes['MarkNotificationsPayload'], ParentType, ContextType, Partial<MutationArchiveNotificationsArgs>>;
+  broadcastNotification?: Resolver<ResolversTypes['Broadcast'], ParentType, ContextType, RequireFields<MutationBroadcastNotificationArgs, 'input'>>;
+  cancelBroadcast?: Resolver<ResolversTypes['Broadcast'], ParentType, ContextType, RequireFields<MutationCancelBroadcastArgs, 'id'>>;
   deleteUsers?: Resolver<ResolversTypes['Int'], ParentType, ContextType, RequireFields<MutationDeleteUsersArgs, 'ids'>>;
   markDelivered?: Resolver<ResolversTypes['MarkNotificationsPayload'], ParentType, ContextType, Partial<MutationMarkDeliveredArgs>>;
   markRead?: Resolver<ResolversTypes['MarkNotificationsPayload'], ParentType, ContextType, Partial<MutationMarkReadArgs>>;
@@ -663,7 +813,7 @@ export type MutationResolvers<ContextType = Context, ParentType extends Resolver
 };
 
 export type NodeResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Node'] = ResolversParentTypes['Node']> = {
-  __resolveType: TypeResolveFn<'Inbox' | 'Notification', ParentType, ContextType>;
+  __resolveType: TypeResolveFn<'Broadcast' | 'Inbox' | 'Notification', ParentType, ContextType>;
 };
 
 export type NotificationResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Notification'] = ResolversParentTypes['Notification']> = {
@@ -726,6 +876,8 @@ export type PageInfoResolvers<ContextType = Context, ParentType extends Resolver
 };
 
 export type QueryResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Query'] = ResolversParentTypes['Query']> = {
+  broadcast?: Resolver<Maybe<ResolversTypes['Broadcast']>, ParentType, ContextType, RequireFields<QueryBroadcastArgs, 'id'>>;
+  broadcasts?: Resolver<ResolversTypes['BroadcastConnection'], ParentType, ContextType, Partial<QueryBroadcastsArgs>>;
   history?: Resolver<ResolversTypes['NotificationConnection'], ParentType, ContextType, Partial<QueryHistoryArgs>>;
   inbox?: Resolver<ResolversTypes['Inbox'], ParentType, ContextType, Partial<QueryInboxArgs>>;
   node?: Resolver<Maybe<ResolversTypes['Node']>, ParentType, ContextType, RequireFields<QueryNodeArgs, 'id'>>;
@@ -755,6 +907,7 @@ export type SendNotificationResultResolvers<ContextType = Context, ParentType ex
 };
 
 export type SubscriptionResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Subscription'] = ResolversParentTypes['Subscription']> = {
+  broadcastProgress?: SubscriptionResolver<ResolversTypes['Broadcast'], "broadcastProgress", ParentType, ContextType, RequireFields<SubscriptionBroadcastProgressArgs, 'id'>>;
   inboxEvents?: SubscriptionResolver<ResolversTypes['InboxEvent'], "inboxEvents", ParentType, ContextType, Partial<SubscriptionInboxEventsArgs>>;
   notifications?: SubscriptionResolver<ResolversTypes['Notification'], "notifications", ParentType, ContextType, RequireFields<SubscriptionNotificationsArgs, 'autoAck'>>;
 };
@@ -782,6 +935,9 @@ export type UserEdgeResolvers<ContextType = Context, ParentType extends Resolver
 
 export type Resolvers<ContextType = Context> = {
   AttributeValue?: GraphQLScalarType;
+  Broadcast?: BroadcastResolvers<ContextType>;
+  BroadcastConnection?: BroadcastConnectionResolvers<ContextType>;
+  BroadcastEdge?: BroadcastEdgeResolvers<ContextType>;
   CaughtUp?: CaughtUpResolvers<ContextType>;
   DateTime?: GraphQLScalarType;
   Inbox?: InboxResolvers<ContextType>;

@@ -100,8 +100,8 @@ export function createAppend(database: Database): Append {
   }
 }
 
-/** Partitions are made weeks ahead (retention.ts). Where nobody did for so long, the first send does. */
-async function withPartition<Result>(database: Database, run: () => Promise<Result>): Promise<Result> {
+/** Partitions are made weeks ahead (retention.ts). Where nobody did for so long, the first that appends does. */
+export async function withPartition<Result>(database: Database, run: () => Promise<Result>): Promise<Result> {
   try {
     return await run()
   } catch (error) {

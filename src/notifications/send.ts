@@ -1,10 +1,9 @@
 // Sending: validate, commit with whatever else is being sent (group-commit.ts), ring (the bus), answer. Accepted means
 // committed to the database. Next: group-commit.ts, append.ts, and at the other end subscribe.ts.
-import { createHash } from 'node:crypto'
 import type { Bus } from '../bus/bus.ts'
 import type { Clock } from '../clock.ts'
 import { badUserInput, CarillonError } from '../errors.ts'
-import type { Json } from '../json.ts'
+import { canonicalHash } from '../json.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Append, Appended, First, Idempotency } from './append.ts'
 import type { Doorbell } from './doorbell.ts'
@@ -104,19 +103,6 @@ async function ring(bus: Bus<Doorbell>, metrics: Metrics, appended: readonly App
 
 function identify(sender: string, operation: SendOperation, key: string, content: Content): Idempotency {
   checkIdempotencyKey(key)
-  const canonical = JSON.stringify(
-    sortKeys({ ...content, data: content.data === null ? null : JSON.parse(content.data) }),
-  )
-  return { sender, operation, key, hash: createHash('sha256').update(canonical).digest('hex') }
-}
-
-function sortKeys(value: Json): Json {
-  if (Array.isArray(value)) return value.map(sortKeys)
-  if (typeof value !== 'object' || value === null) return value
-  // fromEntries defines own properties, also one named __proto__.
-  return Object.fromEntries(
-    Object.entries(value)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([key, item]) => [key, sortKeys(item)]),
-  )
+  const hash = canonicalHash({ ...content, data: content.data === null ? null : JSON.parse(content.data) })
+  return { sender, operation, key, hash }
 }

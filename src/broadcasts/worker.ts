@@ -1,0 +1,166 @@
+// One batch of a broadcast: chooses the next users and renders for them, holding nothing but a lease, then appends in short
+// statements and rings. What happens to a batch that can't be finished is decided here too; engine.ts says when it runs.
+import { type RawBuilder, sql } from 'kysely'
+import type { Bus } from '../bus/bus.ts'
+import { CarillonError, messageOf } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Doorbell } from '../notifications/doorbell.ts'
+import { priorities } from '../notifications/notification.ts'
+import { type Database, isTransient, sqlState } from '../postgres.ts'
+import { withRetry } from '../retry.ts'
+import { seldom } from '../seldom.ts'
+import { type Rendered, type Renderer, TemplateHangs } from '../templates/renderer.ts'
+import { planned } from '../users/plans.ts'
+import { compileSegment } from '../users/segment.ts'
+import type { AppendBatch, AppendedStretch, Stretch } from './append-batch.ts'
+import { type Claim, leaseRenewalMs, releaseRange, renewLease } from './claim.ts'
+import { completeBroadcasts, stopBroadcast } from './end.ts'
+
+/** Users of one statement: it holds their inboxes for some milliseconds, which is what a direct send may have to wait. */
+export const stretchUsersMax = 256
+/** Characters of its content, so that large texts don't make a slow statement. */
+export const stretchCharactersMax = 1024 * 1024
+/** Batches that fail one after the other, for no reason that passes by itself, before the broadcast does. */
+export const attemptsMax = 5
+/** Until somebody tries a batch again that failed. */
+export const retryMs = 1_000
+
+export interface WorkerOptions {
+  database: Database
+  bus: Bus<Doorbell>
+  renderer: Renderer
+  appendBatch: AppendBatch
+  metrics: Metrics
+  logger: Logger
+  batchUsers: number
+}
+
+/** Never rejects: what goes wrong is logged, and the range given back. Between two statements it looks at `isStopping`. */
+export type Work = (claim: Claim, isStopping: () => boolean) => Promise<void>
+
+export function createWork(options: WorkerOptions): Work {
+  const { database, bus, renderer, appendBatch, metrics, logger, batchUsers } = options
+  const logPassing = seldom((reason, times) =>
+    logger.warn({ reason, times }, 'a batch of a broadcast failed because of what may pass'),
+  )
+
+  async function work(claim: Claim, isStopping: () => boolean): Promise<void> {
+    if (claim.isExpired) return fail(claim, 'it expired before it had reached everybody')
+    const { users, count, lastId } = await chooseUsers(database, claim, batchUsers)
+    const rendered = count > 0 ? await render(claim, users) : nobody
+    const isEnd = count < batchUsers || lastId === claim.lastId
+    const stretches = toStretches(claim, rendered, isEnd)
+    for (const stretch of stretches) {
+      if (isStopping()) return releaseRange(database, claim, 0, false)
+      const appended = await withRetry(() => appendBatch(claim, stretch))
+      if (!appended) return
+      report(claim, stretch, appended)
+    }
+    if (isEnd) await completeBroadcasts(database, claim.broadcastId)
+    else await releaseRange(database, claim, 0, false)
+  }
+
+  function render({ broadcastId, source, variables }: Claim, users: string): Promise<Rendered> {
+    const limits = { chunkItemsMax: stretchUsersMax, chunkCharactersMax: stretchCharactersMax }
+    return renderer.render({ cacheKey: broadcastId, source, variables, users, ...limits })
+  }
+
+  function report({ priority }: Claim, { failed }: Stretch, { received, skipped }: AppendedStretch): void {
+    metrics.notificationsAccepted.inc({ priority: priorities[priority] ?? 'NORMAL' }, received.length)
+    metrics.broadcastRecipients.inc({ outcome: 'sent' }, received.length)
+    metrics.broadcastRecipients.inc({ outcome: 'failed' }, failed)
+    metrics.broadcastRecipients.inc({ outcome: 'skipped' }, skipped)
+    // One batch of doorbells a statement. Nobody waits for the bus, which never fails and bounds what waits in it.
+    void bus.publish(
+      received.map(({ notification, inbox }) => ({
+        userId: notification.userId,
+        message: { inbox, news: { kind: 'received', notifications: [notification] } },
+      })),
+    )
+  }
+
+  async function fail({ broadcastId }: Claim, reason: string): Promise<void> {
+    logger.error({ broadcastId, reason }, 'a broadcast failed')
+    await stopBroadcast(database, broadcastId, 'FAILED', reason)
+  }
+
+  async function recover(claim: Claim, error: unknown): Promise<void> {
+    if (error instanceof TemplateHangs) return fail(claim, error.message)
+    const { broadcastId, attempts } = claim
+    // Choosing users that takes too long takes as long the next time.
+    const passes = mayPass(error) && sqlState(causeOf(error)) !== queryCanceled
+    if (passes) {
+      logPassing(messageOf(causeOf(error)))
+    } else {
+      logger.error({ err: error, broadcastId, attempts }, 'a batch of a broadcast failed')
+      if (attempts + 1 >= attemptsMax)
+        return fail(claim, `${attemptsMax} batches failed one after the other; see the log`)
+    }
+    await releaseRange(database, claim, retryMs, !passes)
+  }
+
+  return async (claim, isStopping) => {
+    // Where it can't be renewed it runs out, and the next statement to append finds that out.
+    const renewal = setInterval(() => void renewLease(database, claim).catch(() => {}), leaseRenewalMs)
+    try {
+      await work(claim, isStopping)
+    } catch (error) {
+      // Where that fails too the lease runs out.
+      await recover(claim, error).catch((failure: unknown) => logPassing(messageOf(failure)))
+    } finally {
+      clearInterval(renewal)
+    }
+  }
+}
+
+const nobody: Rendered = { chunks: [], firstFailure: null, tooSlow: 0 }
+const queryCanceled = '57014'
+
+interface Chosen {
+  /** JSON, as `Renderer` takes it. */
+  users: string
+  count: number
+  lastId: string | null
+}
+
+/** The next users of the segment in order of their ids. */
+async function chooseUsers({ kysely }: Database, claim: Claim, usersMax: number): Promise<Chosen> {
+  const { segment, cursor, lastId, source } = claim
+  const inRange = lastId === null ? sql`true` : sql`u.id <= ${lastId}`
+  const { rows } = await planned(kysely, (transaction) =>
+    sql<Chosen>`
+      select count(*)::int as count, max(id) as "lastId", coalesce(json_agg(u order by id), '[]')::text as users
+      from (select ${'content' in source ? onlyIds : everything} from users u
+        where ${compileSegment(segment)} and u.id > ${cursor} and ${inRange}
+        order by u.id limit ${usersMax}) u`.execute(transaction),
+  )
+  const [chosen] = rows
+  if (!chosen) throw new Error('an aggregate answered with no row')
+  return chosen
+}
+
+const onlyIds: RawBuilder<unknown> = sql.raw('u.id')
+const everything: RawBuilder<unknown> = sql.raw('u.id, u.name, u.locale, u.time_zone as "timeZone", u.attributes')
+
+/** One at least where the range ends, so that a range with nobody in it ends too. */
+function toStretches({ cursor, lastId }: Claim, { chunks, firstFailure }: Rendered, isEnd: boolean): Stretch[] {
+  const last = { items: '[]', failed: 0, upTo: chunks.at(-1)?.upTo ?? lastId ?? cursor }
+  const all = isEnd && chunks.length === 0 ? [last] : chunks
+  return all.map(({ items, failed, upTo }, index) => ({
+    items,
+    failed,
+    upTo,
+    cursor: all[index - 1]?.upTo ?? cursor,
+    failure: failed > 0 ? firstFailure : null,
+    isLast: isEnd && index === all.length - 1,
+  }))
+}
+
+function mayPass(error: unknown): boolean {
+  return error instanceof CarillonError ? error.code === 'UNAVAILABLE' : isTransient(error)
+}
+
+function causeOf(error: unknown): unknown {
+  return error instanceof CarillonError && error.cause !== undefined ? error.cause : error
+}
