@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest'
+import { bodyCharactersMax, titleCharactersMax, urlCharactersMax } from '../../src/content-flaw.mjs'
 import { jsonDepthMax } from '../../src/graphql/scalars.ts'
+import { localeCharactersMax } from '../../src/locale.ts'
 import { idsMax } from '../../src/notifications/acknowledge.ts'
 import { idempotencyHours } from '../../src/notifications/append.ts'
 import { doorbellRowsMax } from '../../src/notifications/doorbell.ts'
@@ -7,12 +9,9 @@ import { filterCategoriesMax } from '../../src/notifications/history.ts'
 import { markRowsMax } from '../../src/notifications/marks.ts'
 import {
   batchItemsMax,
-  bodyCharactersMax,
   categoryCharactersMax,
   dataBytesMax,
   idempotencyKeyCharactersMax,
-  titleCharactersMax,
-  urlCharactersMax,
 } from '../../src/notifications/validate.ts'
 import { pageSizeDefault, pageSizeMax } from '../../src/page.ts'
 import { userIdCharactersMax } from '../../src/text.ts'
@@ -26,12 +25,7 @@ import {
   segmentValuesMax,
   valueCharactersMax,
 } from '../../src/users/segment.ts'
-import {
-  attributesBytesMax,
-  localeCharactersMax,
-  nameCharactersMax,
-  upsertedUsersMax,
-} from '../../src/users/validate.ts'
+import { attributesBytesMax, nameCharactersMax, upsertedUsersMax } from '../../src/users/validate.ts'
 import { readDocument, tableUnder } from './markdown.ts'
 
 const protocol = readDocument('docs/PROTOCOL.md')
