@@ -35,6 +35,9 @@ import { createSweep, sweepIntervalMs } from './notifications/sweep.ts'
 import { createTailCheck } from './notifications/tail-check.ts'
 import { startPeriodic } from './periodic.ts'
 import { createReleases } from './releases.ts'
+import { createRenderer } from './templates/renderer.ts'
+import { createFindTemplate, createTemplateResolvers } from './templates/resolvers.ts'
+import { createTemplates } from './templates/templates.ts'
 import { signToken } from './token.ts'
 import { createDirectory } from './users/directory.ts'
 import { createUserResolvers } from './users/resolvers.ts'
@@ -99,9 +102,13 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
   const retaining = startPeriodic('retention', retentionIntervalMs, logger, retain)
   releases.push(() => retaining.stop())
 
+  const renderer = createRenderer()
+  releases.push(() => renderer.close())
+  const templates = createTemplates({ database, renderer })
+
   const history = createHistory({ database, cursors, retentionMs })
   const schema = createSchema(
-    createNodeResolvers(createFindNode({ database, history })),
+    createNodeResolvers(createFindNode({ database, history }), createFindTemplate(templates)),
     createNotificationResolvers({
       ...createSend({ append, bus, clock, metrics, onUnexpected: (error) => formatError(error, randomUUID(), logger) }),
       database,
@@ -112,6 +119,7 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
       subscribe: createSubscribe({ log, bus, tailCheck, cursors, clock, metrics, logger }),
     }),
     createUserResolvers(createDirectory(database)),
+    createTemplateResolvers(templates),
   )
 
   // Where nobody migrates, this week's partition may be missing after weeks of standing still.
