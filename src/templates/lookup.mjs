@@ -15,7 +15,7 @@ export function lookup(locale, isAvailable) {
     if (isAvailable(range)) return range
     subtags.pop()
     // A single letter or digit only begins what has just been dropped.
-    if (subtags.at(-1)?.length === 1) subtags.pop()
+    while (subtags.at(-1)?.length === 1) subtags.pop()
   }
   return null
 }
