@@ -14,6 +14,16 @@ import {
   idempotencyKeyCharactersMax,
 } from '../../src/notifications/validate.ts'
 import { pageSizeDefault, pageSizeMax } from '../../src/page.ts'
+import { memoryMax, outputCharactersMax, renderMsMax } from '../../src/templates/liquid.mjs'
+import { renderHangMsMax } from '../../src/templates/renderer.ts'
+import { templatesMax, translationsBytesMax } from '../../src/templates/templates.ts'
+import {
+  bodySourceCharactersMax,
+  keyCharactersMax,
+  titleSourceCharactersMax,
+  translationsMax,
+  urlSourceCharactersMax,
+} from '../../src/templates/validate.ts'
 import { userIdCharactersMax } from '../../src/text.ts'
 import {
   pathCharactersMax,
@@ -62,6 +72,25 @@ test('the protocol has the limits on users and segments that the code has', () =
     path: [1, pathCharactersMax, pathPartsMax],
     values: [segmentValuesMax, valueCharactersMax],
     'a segment': [segmentConditionsMax, segmentDepthMax],
+  })
+})
+
+test('the protocol has the limits on templates that the code has', () => {
+  const documented = tableUnder(protocol, '### Limits on templates').map(([input, limit = '']) => [
+    input,
+    numbersIn(limit),
+  ])
+  expect(Object.fromEntries(documented)).toEqual({
+    // The last are the digits that a key may have.
+    key: [1, keyCharactersMax, 0, 9],
+    translations: [1, translationsMax],
+    title: [1, titleSourceCharactersMax],
+    body: [bodySourceCharactersMax],
+    url: [1, urlSourceCharactersMax],
+    'all templates': [templatesMax, translationsBytesMax],
+    'time for one text': [renderMsMax, renderHangMsMax],
+    'memory for one text': [memoryMax],
+    'output of one text': [outputCharactersMax],
   })
 })
 
