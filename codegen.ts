@@ -30,6 +30,8 @@ const config: CodegenConfig = {
           Node: './node.ts#AnyNode',
           Notification: '../notifications/notification.ts#Notification as NotificationRow',
           Inbox: '../notifications/notification.ts#InboxState',
+          Template: '../templates/template.ts#Template as StoredTemplate',
+          Translation: '../templates/template.ts#Translation as StoredTranslation',
           User: '../users/user.ts#User as DirectoryUser',
           Broadcast: '../broadcasts/broadcast.ts#Broadcast as BroadcastState',
           NotificationReceived: '../notifications/events.ts#NotificationReceived as NotificationReceivedEvent',

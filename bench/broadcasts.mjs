@@ -36,7 +36,8 @@ const insertersSideBySide = 2
 const sendsPerSecond = 200
 const latencySeconds = 20
 const deadlineMs = 20 * 60_000
-const bodyText = 'Something has happened that may be of interest to you. Have a look at it when you find the time. '.repeat(2)
+const bodyText =
+  'Something has happened that may be of interest to you. Have a look at it when you find the time. '.repeat(2)
 
 const services = await startServices()
 for (const signal of ['SIGINT', 'SIGTERM']) {
@@ -58,7 +59,8 @@ try {
       await record(round, 'cost', `${named(usersMany)}, bare inserts`, () => measureBare(usersMany))
       await record(round, 'cost', named(usersMany), () => measureBroadcast(usersMany, 1))
     }
-    if (parts.includes('latency')) for (const [name, figures] of await measureLatency()) await record(round, 'latency', name, () => figures)
+    if (parts.includes('latency'))
+      for (const [name, figures] of await measureLatency()) await record(round, 'latency', name, () => figures)
   }
 } finally {
   await services.close()
@@ -154,7 +156,8 @@ function measureBare(users) {
 async function insertBare(client, first, count) {
   const now = new Date()
   const numbers = Array.from({ length: count }, (_, index) => first + index)
-  const list = (columns) => numbers.map((_, row) => `(${Array.from({ length: columns }, (_, column) => `$${row * columns + column + 1}`)})`)
+  const list = (columns) =>
+    numbers.map((_, row) => `(${Array.from({ length: columns }, (_, column) => `$${row * columns + column + 1}`)})`)
   await client.query({
     name: `inboxes-${count}`,
     text: `insert into inboxes (user_id, last_seq, last_created_at, undelivered, unseen, unread) values ${list(6)}`,
@@ -196,7 +199,8 @@ function measureLatency() {
     await cancel(url, id)
     await sleep(2_000)
     const { cpu: own } = await measure(() => sendSteadily(url, latencySeconds))
-    const cores = (cpu.server + cpu.postgres + cpu.redis - own.server - own.postgres - own.redis) / (latencySeconds * 1_000)
+    const cores =
+      (cpu.server + cpu.postgres + cpu.redis - own.server - own.postgres - own.redis) / (latencySeconds * 1_000)
     const burners = [0, 1].map(() => burn(cores / 2))
     const burning = await sendSteadily(url, latencySeconds)
     for (const burner of burners) burner.kill()
@@ -289,9 +293,9 @@ async function saveTemplate(url) {
 
 /** To the first so many. */
 async function start(url, users) {
-  const mutation =
-    'mutation ($input: BroadcastNotificationInput!) { broadcastNotification(input: $input) { id } }'
-  const segment = users === 100 ? { userIds: Array.from({ length: users }, (_, index) => idOf(index + 1)) } : { everyone: true }
+  const mutation = 'mutation ($input: BroadcastNotificationInput!) { broadcastNotification(input: $input) { id } }'
+  const segment =
+    users === 100 ? { userIds: Array.from({ length: users }, (_, index) => idOf(index + 1)) } : { everyone: true }
   const input = { segment, template: { key: 'news', variables: { what: 'news' } } }
   return (await call(url, mutation, { input })).broadcastNotification
 }

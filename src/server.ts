@@ -6,7 +6,7 @@ import { createCreateBroadcast } from './broadcasts/create.ts'
 import { startBroadcastEngine } from './broadcasts/engine.ts'
 import { createProgress } from './broadcasts/progress.ts'
 import { readQueue } from './broadcasts/queue.ts'
-import { createBroadcastResolvers, createFindBroadcastNode } from './broadcasts/resolvers.ts'
+import { createBroadcastResolvers, createFindBroadcast } from './broadcasts/resolvers.ts'
 import { createWork } from './broadcasts/worker.ts'
 import type { Bus } from './bus/bus.ts'
 import { createMemoryBus } from './bus/bus-memory.ts'
@@ -43,7 +43,7 @@ import { createTailCheck } from './notifications/tail-check.ts'
 import { startPeriodic } from './periodic.ts'
 import { createReleases } from './releases.ts'
 import { createRenderer } from './templates/renderer.ts'
-import { createTemplateResolvers } from './templates/resolvers.ts'
+import { createFindTemplate, createTemplateResolvers } from './templates/resolvers.ts'
 import { createTemplates } from './templates/templates.ts'
 import { signToken } from './token.ts'
 import { createDirectory } from './users/directory.ts'
@@ -110,7 +110,8 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
   releases.push(() => retaining.stop())
 
   const renderer = createRenderer()
-  const templates = createTemplates()
+  releases.push(() => renderer.close())
+  const templates = createTemplates({ database, renderer })
   const work = createWork({
     database,
     bus,
@@ -128,7 +129,11 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
 
   const history = createHistory({ database, cursors, retentionMs })
   const schema = createSchema(
-    createNodeResolvers(createFindNode({ database, history }), createFindBroadcastNode(database)),
+    createNodeResolvers(
+      createFindNode({ database, history }),
+      createFindTemplate(templates),
+      createFindBroadcast(database),
+    ),
     createNotificationResolvers({
       ...createSend({ append, bus, clock, metrics, onUnexpected: (error) => formatError(error, randomUUID(), logger) }),
       database,

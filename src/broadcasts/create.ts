@@ -2,9 +2,9 @@
 // in one statement. Accepted means that it will be carried out, whoever dies (engine.ts).
 import { badUserInput, CarillonError } from '../errors.ts'
 import { canonicalHash, type JsonObject, toJsonText } from '../json.ts'
+import { newId } from '../new-id.mjs'
 import { idempotencyHours } from '../notifications/append.ts'
 import { type Priority, priorities } from '../notifications/notification.ts'
-import { newId } from '../notifications/uuid.ts'
 import { checkIdempotencyKey, dataBytesMax, validateContent } from '../notifications/validate.ts'
 import type { Database } from '../postgres.ts'
 import { withRetry } from '../retry.ts'

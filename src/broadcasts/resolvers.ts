@@ -53,7 +53,7 @@ export function createBroadcastResolvers({ database, create, progress }: Broadca
 }
 
 /** A broadcast by its id. */
-export function createFindBroadcastNode(database: Database): FindNode {
+export function createFindBroadcast(database: Database): FindNode {
   return async (id, { scopes }) => {
     const broadcast = scopes.has('broadcasts:read') ? await findBroadcast(database, id) : null
     return broadcast && { ...broadcast, __typename: 'Broadcast' as const }

@@ -10,7 +10,7 @@ import { priorities } from '../notifications/notification.ts'
 import { type Database, isTransient, sqlState } from '../postgres.ts'
 import { withRetry } from '../retry.ts'
 import { seldom } from '../seldom.ts'
-import { type Rendered, type Renderer, TemplateHangs } from '../templates/renderer.ts'
+import type { Rendered, Renderer } from '../templates/renderer.ts'
 import { planned } from '../users/plans.ts'
 import { compileSegment } from '../users/segment.ts'
 import type { AppendBatch, AppendedStretch, Stretch } from './append-batch.ts'
@@ -86,7 +86,8 @@ export function createWork(options: WorkerOptions): Work {
   }
 
   async function recover(claim: Claim, error: unknown): Promise<void> {
-    if (error instanceof TemplateHangs) return fail(claim, error.message)
+    // Of the template: rendered anew it would take as long.
+    if (error instanceof CarillonError && error.code === 'BAD_USER_INPUT') return fail(claim, error.message)
     const { broadcastId, attempts } = claim
     // Choosing users that takes too long takes as long the next time.
     const passes = mayPass(error) && sqlState(causeOf(error)) !== queryCanceled

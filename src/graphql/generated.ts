@@ -3,6 +3,7 @@ import type { JsonObject } from '../json.ts';
 import type { GraphQLResolveInfo, GraphQLScalarType, GraphQLScalarTypeConfig } from 'graphql';
 import type { AnyNode } from './node.ts';
 import type { Notification as NotificationRow, InboxState } from '../notifications/notification.ts';
+import type { Template as StoredTemplate, Translation as StoredTranslation } from '../templates/template.ts';
 import type { User as DirectoryUser } from '../users/user.ts';
 import type { Broadcast as BroadcastState } from '../broadcasts/broadcast.ts';
 import type { NotificationReceived as NotificationReceivedEvent, NotificationsUpdated as NotificationsUpdatedEvent, NotificationsRemoved as NotificationsRemovedEvent, CaughtUp as CaughtUpEvent } from '../notifications/events.ts';
@@ -155,6 +156,7 @@ export type Mutation = {
   broadcastNotification: Broadcast;
   /** Stops sending; what was sent stays sent. */
   cancelBroadcast: Broadcast;
+  deleteTemplate: Scalars['Boolean']['output'];
   /** Takes them out of the directory, with their devices; their logs stay for the retention time. Scope: `users:write`. */
   deleteUsers: Scalars['Int']['output'];
   /**
@@ -176,6 +178,8 @@ export type Mutation = {
   /** Up to 1,000 at once; each succeeds or fails on its own, in order. Scope: `notifications:send`. */
   sendNotifications: Array<SendNotificationResult>;
   unarchiveNotifications: MarkNotificationsPayload;
+  /** Scope: `templates:write`. */
+  upsertTemplate: Template;
   /** Up to 1,000 at once; what is left out stays, null clears, attributes are replaced whole. Scope: `users:write`. */
   upsertUsers: Scalars['Int']['output'];
 };
@@ -195,6 +199,11 @@ export type MutationBroadcastNotificationArgs = {
 
 export type MutationCancelBroadcastArgs = {
   id: Scalars['ID']['input'];
+};
+
+
+export type MutationDeleteTemplateArgs = {
+  key: Scalars['String']['input'];
 };
 
 
@@ -246,6 +255,11 @@ export type MutationSendNotificationsArgs = {
 
 export type MutationUnarchiveNotificationsArgs = {
   ids: Array<Scalars['ID']['input']>;
+};
+
+
+export type MutationUpsertTemplateArgs = {
+  input: TemplateInput;
 };
 
 
@@ -369,6 +383,9 @@ export type Query = {
   node: Maybe<Node>;
   /** How many a segment holds and ten of them, before anything is sent. Scope: `broadcasts:write`. */
   previewSegment: SegmentPreview;
+  /** Scope: `templates:write`. */
+  template: Maybe<Template>;
+  templates: Array<Template>;
   /** Scope: `users:read`. */
   user: Maybe<User>;
   users: UserConnection;
@@ -408,6 +425,11 @@ export type QueryNodeArgs = {
 
 export type QueryPreviewSegmentArgs = {
   segment: SegmentInput;
+};
+
+
+export type QueryTemplateArgs = {
+  key: Scalars['String']['input'];
 };
 
 
@@ -515,9 +537,40 @@ export type SubscriptionNotificationsArgs = {
   autoAck?: Scalars['Boolean']['input'];
 };
 
+/** Title, body and url are Liquid; `user`, `userName` and `variables` are in scope. */
+export type Template = Node & {
+  __typename?: 'Template';
+  defaultLocale: Scalars['String']['output'];
+  id: Scalars['ID']['output'];
+  key: Scalars['String']['output'];
+  translations: Array<Translation>;
+  updatedAt: Scalars['DateTime']['output'];
+};
+
 export type TemplateContentInput = {
   key: Scalars['String']['input'];
   variables?: InputMaybe<Scalars['JSONObject']['input']>;
+};
+
+export type TemplateInput = {
+  defaultLocale: Scalars['String']['input'];
+  key: Scalars['String']['input'];
+  translations: Array<TranslationInput>;
+};
+
+export type Translation = {
+  __typename?: 'Translation';
+  body: Maybe<Scalars['String']['output']>;
+  locale: Scalars['String']['output'];
+  title: Scalars['String']['output'];
+  url: Maybe<Scalars['String']['output']>;
+};
+
+export type TranslationInput = {
+  body?: InputMaybe<Scalars['String']['input']>;
+  locale: Scalars['String']['input'];
+  title: Scalars['String']['input'];
+  url?: InputMaybe<Scalars['String']['input']>;
 };
 
 /** A user as the sender knows them. Sending needs none: the directory serves segments, templates and push. */
@@ -633,6 +686,7 @@ export type ResolversInterfaceTypes<_RefType extends Record<string, unknown>> = 
     | ( BroadcastState )
     | ( InboxState )
     | ( NotificationRow )
+    | ( StoredTemplate )
   ;
 };
 
@@ -677,7 +731,11 @@ export type ResolversTypes = {
   SendNotificationResult: ResolverTypeWrapper<Omit<SendNotificationResult, 'payload'> & { payload?: Maybe<ResolversTypes['SendNotificationPayload']> }>;
   String: ResolverTypeWrapper<Scalars['String']['output']>;
   Subscription: ResolverTypeWrapper<Record<PropertyKey, never>>;
+  Template: ResolverTypeWrapper<StoredTemplate>;
   TemplateContentInput: TemplateContentInput;
+  TemplateInput: TemplateInput;
+  Translation: ResolverTypeWrapper<StoredTranslation>;
+  TranslationInput: TranslationInput;
   User: ResolverTypeWrapper<DirectoryUser>;
   UserConnection: ResolverTypeWrapper<Omit<UserConnection, 'edges' | 'nodes'> & { edges: Array<ResolversTypes['UserEdge']>, nodes: Array<ResolversTypes['User']> }>;
   UserEdge: ResolverTypeWrapper<Omit<UserEdge, 'node'> & { node: ResolversTypes['User'] }>;
@@ -722,7 +780,11 @@ export type ResolversParentTypes = {
   SendNotificationResult: Omit<SendNotificationResult, 'payload'> & { payload?: Maybe<ResolversParentTypes['SendNotificationPayload']> };
   String: Scalars['String']['output'];
   Subscription: Record<PropertyKey, never>;
+  Template: StoredTemplate;
   TemplateContentInput: TemplateContentInput;
+  TemplateInput: TemplateInput;
+  Translation: StoredTranslation;
+  TranslationInput: TranslationInput;
   User: DirectoryUser;
   UserConnection: Omit<UserConnection, 'edges' | 'nodes'> & { edges: Array<ResolversParentTypes['UserEdge']>, nodes: Array<ResolversParentTypes['User']> };
   UserEdge: Omit<UserEdge, 'node'> & { node: ResolversParentTypes['User'] };
@@ -800,6 +862,7 @@ export type MutationResolvers<ContextType = Context, ParentType extends Resolver
   archiveNotifications?: Resolver<ResolversTypes['MarkNotificationsPayload'], ParentType, ContextType, Partial<MutationArchiveNotificationsArgs>>;
   broadcastNotification?: Resolver<ResolversTypes['Broadcast'], ParentType, ContextType, RequireFields<MutationBroadcastNotificationArgs, 'input'>>;
   cancelBroadcast?: Resolver<ResolversTypes['Broadcast'], ParentType, ContextType, RequireFields<MutationCancelBroadcastArgs, 'id'>>;
+  deleteTemplate?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationDeleteTemplateArgs, 'key'>>;
   deleteUsers?: Resolver<ResolversTypes['Int'], ParentType, ContextType, RequireFields<MutationDeleteUsersArgs, 'ids'>>;
   markDelivered?: Resolver<ResolversTypes['MarkNotificationsPayload'], ParentType, ContextType, Partial<MutationMarkDeliveredArgs>>;
   markRead?: Resolver<ResolversTypes['MarkNotificationsPayload'], ParentType, ContextType, Partial<MutationMarkReadArgs>>;
@@ -809,11 +872,12 @@ export type MutationResolvers<ContextType = Context, ParentType extends Resolver
   sendNotification?: Resolver<ResolversTypes['SendNotificationPayload'], ParentType, ContextType, RequireFields<MutationSendNotificationArgs, 'input'>>;
   sendNotifications?: Resolver<Array<ResolversTypes['SendNotificationResult']>, ParentType, ContextType, RequireFields<MutationSendNotificationsArgs, 'inputs'>>;
   unarchiveNotifications?: Resolver<ResolversTypes['MarkNotificationsPayload'], ParentType, ContextType, RequireFields<MutationUnarchiveNotificationsArgs, 'ids'>>;
+  upsertTemplate?: Resolver<ResolversTypes['Template'], ParentType, ContextType, RequireFields<MutationUpsertTemplateArgs, 'input'>>;
   upsertUsers?: Resolver<ResolversTypes['Int'], ParentType, ContextType, RequireFields<MutationUpsertUsersArgs, 'users'>>;
 };
 
 export type NodeResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Node'] = ResolversParentTypes['Node']> = {
-  __resolveType: TypeResolveFn<'Broadcast' | 'Inbox' | 'Notification', ParentType, ContextType>;
+  __resolveType: TypeResolveFn<'Broadcast' | 'Inbox' | 'Notification' | 'Template', ParentType, ContextType>;
 };
 
 export type NotificationResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Notification'] = ResolversParentTypes['Notification']> = {
@@ -882,6 +946,8 @@ export type QueryResolvers<ContextType = Context, ParentType extends ResolversPa
   inbox?: Resolver<ResolversTypes['Inbox'], ParentType, ContextType, Partial<QueryInboxArgs>>;
   node?: Resolver<Maybe<ResolversTypes['Node']>, ParentType, ContextType, RequireFields<QueryNodeArgs, 'id'>>;
   previewSegment?: Resolver<ResolversTypes['SegmentPreview'], ParentType, ContextType, RequireFields<QueryPreviewSegmentArgs, 'segment'>>;
+  template?: Resolver<Maybe<ResolversTypes['Template']>, ParentType, ContextType, RequireFields<QueryTemplateArgs, 'key'>>;
+  templates?: Resolver<Array<ResolversTypes['Template']>, ParentType, ContextType>;
   user?: Resolver<Maybe<ResolversTypes['User']>, ParentType, ContextType, RequireFields<QueryUserArgs, 'id'>>;
   users?: Resolver<ResolversTypes['UserConnection'], ParentType, ContextType, Partial<QueryUsersArgs>>;
 };
@@ -910,6 +976,22 @@ export type SubscriptionResolvers<ContextType = Context, ParentType extends Reso
   broadcastProgress?: SubscriptionResolver<ResolversTypes['Broadcast'], "broadcastProgress", ParentType, ContextType, RequireFields<SubscriptionBroadcastProgressArgs, 'id'>>;
   inboxEvents?: SubscriptionResolver<ResolversTypes['InboxEvent'], "inboxEvents", ParentType, ContextType, Partial<SubscriptionInboxEventsArgs>>;
   notifications?: SubscriptionResolver<ResolversTypes['Notification'], "notifications", ParentType, ContextType, RequireFields<SubscriptionNotificationsArgs, 'autoAck'>>;
+};
+
+export type TemplateResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Template'] = ResolversParentTypes['Template']> = {
+  defaultLocale?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  id?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
+  key?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  translations?: Resolver<Array<ResolversTypes['Translation']>, ParentType, ContextType>;
+  updatedAt?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
+  __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
+};
+
+export type TranslationResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Translation'] = ResolversParentTypes['Translation']> = {
+  body?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  locale?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  title?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  url?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
 };
 
 export type UserResolvers<ContextType = Context, ParentType extends ResolversParentTypes['User'] = ResolversParentTypes['User']> = {
@@ -959,6 +1041,8 @@ export type Resolvers<ContextType = Context> = {
   SendNotificationPayload?: SendNotificationPayloadResolvers<ContextType>;
   SendNotificationResult?: SendNotificationResultResolvers<ContextType>;
   Subscription?: SubscriptionResolvers<ContextType>;
+  Template?: TemplateResolvers<ContextType>;
+  Translation?: TranslationResolvers<ContextType>;
   User?: UserResolvers<ContextType>;
   UserConnection?: UserConnectionResolvers<ContextType>;
   UserEdge?: UserEdgeResolvers<ContextType>;

@@ -3,7 +3,7 @@ import { requireViewer, type Viewer } from '../auth.ts'
 import type { Context } from './context.ts'
 
 export interface AnyNode {
-  __typename: 'Notification' | 'Inbox' | 'Broadcast'
+  __typename: 'Notification' | 'Inbox' | 'Template' | 'Broadcast'
 }
 
 /** Null for an id that is none of its own, and for what this viewer may not see. */

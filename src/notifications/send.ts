@@ -5,11 +5,11 @@ import type { Clock } from '../clock.ts'
 import { badUserInput, CarillonError } from '../errors.ts'
 import { canonicalHash } from '../json.ts'
 import type { Metrics } from '../metrics.ts'
+import { newId } from '../new-id.mjs'
 import type { Append, Appended, First, Idempotency } from './append.ts'
 import type { Doorbell } from './doorbell.ts'
 import { createGroupCommit } from './group-commit.ts'
 import type { Content, Notification } from './notification.ts'
-import { newId } from './uuid.ts'
 import { batchItemsMax, checkIdempotencyKey, type SendInput, validateContent } from './validate.ts'
 
 /** Idempotency keys are apart by operation. */

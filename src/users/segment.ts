@@ -2,8 +2,9 @@
 // condition is ever null: a missing attribute, an unknown path and a value of another type make a comparison false.
 import { type RawBuilder, sql } from 'kysely'
 import { badUserInput } from '../errors.ts'
-import { checkText, isStorable } from '../text.ts'
-import { canonicalLocale } from './validate.ts'
+import { canonicalLocale } from '../locale.ts'
+import { checkText } from '../text.ts'
+import { isStorable } from '../text-flaw.mjs'
 
 export type AttributeValue = string | number | boolean
 export type AttributeOperator = 'EQ' | 'NE' | 'GT' | 'GTE' | 'LT' | 'LTE' | 'IN' | 'CONTAINS' | 'EXISTS'

@@ -1,14 +1,13 @@
 // What the directory takes. Each failure is BAD_USER_INPUT and names the field.
 import { badUserInput } from '../errors.ts'
 import { toJsonText } from '../json.ts'
+import { canonicalLocale } from '../locale.ts'
 import { checkText, checkUserId } from '../text.ts'
 import type { UserInput } from './user.ts'
 
 export const upsertedUsersMax = 1_000
 export const deletedUsersMax = 1_000
 export const nameCharactersMax = 200
-/** RFC 5646 asks for 35; private extensions make longer ones. */
-export const localeCharactersMax = 100
 export const attributesBytesMax = 16 * 1024
 
 /** As it is stored: `attributes` as JSON text, what is left out undefined. */
@@ -30,17 +29,6 @@ export function validateUser({ id, name, locale, timeZone, attributes }: UserInp
     ...(timeZone !== undefined && { timeZone: timeZone === null ? null : checkTimeZone(timeZone) }),
     ...(attributes !== undefined && { attributes: toJsonText('attributes', attributes ?? {}, attributesBytesMax) }),
   }
-}
-
-/** BCP 47 in its canonical case: `pt-br` is `pt-BR`. Fails with BAD_USER_INPUT. */
-export function canonicalLocale(field: string, text: string): string {
-  try {
-    const [locale] = text.length <= localeCharactersMax ? Intl.getCanonicalLocales(text) : []
-    if (locale !== undefined) return locale
-  } catch {
-    // Told below.
-  }
-  throw badUserInput(`${field} must be a BCP 47 language tag such as pt-BR`)
 }
 
 /** Making a formatter takes 30 µs, and there are some 600 names. */

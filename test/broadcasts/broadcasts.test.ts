@@ -31,7 +31,7 @@ beforeAll(async () => {
 })
 beforeEach(async () => {
   const { database } = fleet.test
-  for (const table of ['broadcast_ranges', 'broadcasts', 'users', 'notifications', 'inboxes']) {
+  for (const table of ['broadcast_ranges', 'broadcasts', 'users', 'templates', 'notifications', 'inboxes']) {
     await database.query(`no-${table}`, `delete from ${table}`, [])
   }
 })

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest'
+import { bodyCharactersMax, titleCharactersMax, urlCharactersMax } from '../../src/content-flaw.mjs'
 import { jsonDepthMax } from '../../src/graphql/scalars.ts'
+import { localeCharactersMax } from '../../src/locale.ts'
 import { idsMax } from '../../src/notifications/acknowledge.ts'
 import { idempotencyHours } from '../../src/notifications/append.ts'
 import { doorbellRowsMax } from '../../src/notifications/doorbell.ts'
@@ -7,14 +9,21 @@ import { filterCategoriesMax } from '../../src/notifications/history.ts'
 import { markRowsMax } from '../../src/notifications/marks.ts'
 import {
   batchItemsMax,
-  bodyCharactersMax,
   categoryCharactersMax,
   dataBytesMax,
   idempotencyKeyCharactersMax,
-  titleCharactersMax,
-  urlCharactersMax,
 } from '../../src/notifications/validate.ts'
 import { pageSizeDefault, pageSizeMax } from '../../src/page.ts'
+import { memoryMax, outputCharactersMax, renderMsMax } from '../../src/templates/liquid.mjs'
+import { renderHangMsMax } from '../../src/templates/renderer.ts'
+import { templatesMax, translationsBytesMax } from '../../src/templates/templates.ts'
+import {
+  bodySourceCharactersMax,
+  keyCharactersMax,
+  titleSourceCharactersMax,
+  translationsMax,
+  urlSourceCharactersMax,
+} from '../../src/templates/validate.ts'
 import { userIdCharactersMax } from '../../src/text.ts'
 import {
   pathCharactersMax,
@@ -26,12 +35,7 @@ import {
   segmentValuesMax,
   valueCharactersMax,
 } from '../../src/users/segment.ts'
-import {
-  attributesBytesMax,
-  localeCharactersMax,
-  nameCharactersMax,
-  upsertedUsersMax,
-} from '../../src/users/validate.ts'
+import { attributesBytesMax, nameCharactersMax, upsertedUsersMax } from '../../src/users/validate.ts'
 import { readDocument, tableUnder } from './markdown.ts'
 
 const protocol = readDocument('docs/PROTOCOL.md')
@@ -68,6 +72,25 @@ test('the protocol has the limits on users and segments that the code has', () =
     path: [1, pathCharactersMax, pathPartsMax],
     values: [segmentValuesMax, valueCharactersMax],
     'a segment': [segmentConditionsMax, segmentDepthMax],
+  })
+})
+
+test('the protocol has the limits on templates that the code has', () => {
+  const documented = tableUnder(protocol, '### Limits on templates').map(([input, limit = '']) => [
+    input,
+    numbersIn(limit),
+  ])
+  expect(Object.fromEntries(documented)).toEqual({
+    // The last are the digits that a key may have.
+    key: [1, keyCharactersMax, 0, 9],
+    translations: [1, translationsMax],
+    title: [1, titleSourceCharactersMax],
+    body: [bodySourceCharactersMax],
+    url: [1, urlSourceCharactersMax],
+    'all templates': [templatesMax, translationsBytesMax],
+    'time for one text': [renderMsMax, renderHangMsMax],
+    'memory for one text': [memoryMax],
+    'output of one text': [outputCharactersMax],
   })
 })
 

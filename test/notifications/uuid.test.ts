@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { isUuid, newId } from '../../src/notifications/uuid.ts'
+import { newId } from '../../src/new-id.mjs'
+import { isUuid } from '../../src/notifications/uuid.ts'
 
 test('ids are UUIDs of version 7 with the time, and no two are alike', () => {
   const before = Date.now()
