@@ -3,6 +3,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { createAuth } from './auth.ts'
 import { createAppendBatch } from './broadcasts/append-batch.ts'
 import { createCreateBroadcast } from './broadcasts/create.ts'
+import { forgetBroadcasts } from './broadcasts/end.ts'
 import { startBroadcastEngine } from './broadcasts/engine.ts'
 import { createProgress } from './broadcasts/progress.ts'
 import { readQueue } from './broadcasts/queue.ts'
@@ -123,6 +124,9 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
   })
   const engine = startBroadcastEngine({ database, work, logger, concurrency: config.broadcastConcurrency })
   releases.push(() => engine.stop())
+  const forget = () => forgetBroadcasts(database, retentionMs)
+  const forgetting = startPeriodic('forget-broadcasts', retentionIntervalMs, logger, forget)
+  releases.push(() => forgetting.stop())
   metrics.watchQueue('broadcasts', () => readQueue(database))
   const progress = createProgress(database, logger)
   releases.push(() => progress.stop())

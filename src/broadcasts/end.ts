@@ -1,4 +1,4 @@
-// How a broadcast ends. No statement that appends can be under way when this returns, and none begins after it: each of
+// How a broadcast ends, and is forgotten. No statement that appends can be under way when this returns, and none begins after it: each of
 // them locks its range and looks whether it is done.
 import type { Database } from '../postgres.ts'
 import { withRetry } from '../retry.ts'
@@ -18,6 +18,14 @@ export async function completeBroadcasts(database: Database, id: string | null):
   await withRetry(() => database.query('complete-broadcasts', completeStatement, [id]))
 }
 
+/** Of one statement; what is left waits for the next run. */
+const forgottenMax = 100
+
+/** Those that ended longer ago than notifications are kept. */
+export async function forgetBroadcasts(database: Database, retentionMs: number): Promise<void> {
+  await withRetry(() => database.query('forget-broadcasts', forgetStatement, [retentionMs, forgottenMax]))
+}
+
 // The ranges first, as everybody locks them; counting them is what makes the second statement wait for the first.
 const stopStatement = `
 with stopped as (
@@ -32,3 +40,8 @@ const completeStatement = `
 update broadcasts b set status = 'COMPLETED', finished_at = clock_timestamp()
 where finished_at is null and ($1::uuid is null or id = $1::uuid)
   and not exists (select from broadcast_ranges where broadcast_id = b.id and not is_done)`
+
+const forgetStatement = `
+delete from broadcasts where id in (
+  select id from broadcasts where finished_at < now() - $1::float8 * interval '1 millisecond'
+  order by finished_at limit $2)`

@@ -13,6 +13,7 @@ import type { Heartbeat } from '../connections/heartbeat.ts'
 import { mayCall } from '../connections/origin.ts'
 import { full, notFound, originRefused, pathOf, refuseUpgrade } from '../connections/respond.ts'
 import type { TransportMetrics } from '../connections/transport-metrics.ts'
+import { createTurns } from '../connections/turns.ts'
 import { closeCodes, WebSocketConnection } from '../connections/websocket-connection.ts'
 import { CarillonError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
@@ -43,6 +44,9 @@ export interface WebSocketOptions {
 
 /** Of one message: far more than a client that streams its message needs, far less than what would tie up memory. */
 const fragmentsMax = 64
+
+/** In one turn of the event loop. Each brings about half a millisecond of work to the turns that follow. */
+const upgradesPerTurnMax = 16
 
 export type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 
@@ -82,8 +86,7 @@ export function createWebSockets(options: WebSocketOptions): Upgrade {
     peer.awaitInit()
   }
 
-  return (request, socket, head) => {
-    socket.on('error', (error) => logger.debug({ err: error }, 'an upgrade failed'))
+  const upgrade: Upgrade = (request, socket, head) => {
     if (pathOf(request) !== '/graphql') return refuseUpgrade(socket, notFound)
     if (!mayCall(request, allowedOrigins)) {
       metrics.rejected('origin')
@@ -91,6 +94,12 @@ export function createWebSockets(options: WebSocketOptions): Upgrade {
     }
     if (!connections.hasRoom()) return refuseUpgrade(socket, full)
     server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket))
+  }
+
+  const inTurn = createTurns(upgradesPerTurnMax)
+  return (request, socket, head) => {
+    socket.on('error', (error) => logger.debug({ err: error }, 'an upgrade failed'))
+    inTurn(() => upgrade(request, socket, head))
   }
 }
 

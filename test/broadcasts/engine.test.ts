@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createAppendBatch } from '../../src/broadcasts/append-batch.ts'
 import { type Claim, claimRange, leaseMs, releaseRange, renewLease } from '../../src/broadcasts/claim.ts'
 import { type BroadcastInput, createCreateBroadcast } from '../../src/broadcasts/create.ts'
-import { completeBroadcasts, stopBroadcast } from '../../src/broadcasts/end.ts'
+import { completeBroadcasts, forgetBroadcasts, stopBroadcast } from '../../src/broadcasts/end.ts'
 import { startBroadcastEngine } from '../../src/broadcasts/engine.ts'
 import { planBroadcast } from '../../src/broadcasts/plan.ts'
 import { readQueue } from '../../src/broadcasts/queue.ts'
@@ -289,6 +289,19 @@ describe('failures', () => {
     await completeBroadcasts(slice.database, id)
     expect(await findBroadcast(slice.database, id)).toMatchObject({ status: 'CANCELLED', sent: 0, total: 0 })
   })
+})
+
+test('those that ended longer ago than notifications are kept are forgotten, no others', async () => {
+  const dayMs = 24 * 3600 * 1000
+  const ids: string[] = []
+  for (let i = 0; i < 3; i++) ids.push((await create()).id)
+  const end =
+    "update broadcasts set status = 'CANCELLED', finished_at = now() - $2::int * interval '1 day' where id = $1::uuid"
+  await slice.database.query('end-one', end, [ids[0], 31])
+  await slice.database.query('end-one', end, [ids[1], 29])
+  await forgetBroadcasts(slice.database, 30 * dayMs)
+  const found = await Promise.all(ids.map((id) => findBroadcast(slice.database, id)))
+  expect(found.map((one) => one?.id)).toEqual([undefined, ids[1], ids[2]])
 })
 
 test('rings for whoever it sends to', async () => {
