@@ -84,6 +84,12 @@ export function createMetrics() {
       labelNames: ['priority'],
       registers,
     }),
+    rateLimited: new Counter({
+      name: 'carillon_rate_limited_total',
+      help: "Notifications refused for their sender's rate, by mutation.",
+      labelNames: ['operation'],
+      registers,
+    }),
     deliveries: new Counter({
       name: 'carillon_deliveries_total',
       help: 'Notifications handed over (sent), or lost to a broken write (failed; they come again).',

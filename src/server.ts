@@ -38,6 +38,7 @@ import { createFindNode, createNotificationResolvers } from './notifications/res
 import { createRetention, retentionIntervalMs } from './notifications/retention.ts'
 import { createRetract } from './notifications/retract.ts'
 import { createSend } from './notifications/send.ts'
+import { createSendLimit } from './notifications/send-limit.ts'
 import { createSubscribe } from './notifications/subscribe.ts'
 import { createSweep, sweepIntervalMs } from './notifications/sweep.ts'
 import { createTailCheck } from './notifications/tail-check.ts'
@@ -73,6 +74,7 @@ export async function startServer(config: Config, surroundings: Surroundings): P
 
 async function start(config: Config, surroundings: Surroundings, releases: ReturnType<typeof createReleases>) {
   const { logger, print } = surroundings
+  const { sendRatePerMinute } = config
   const retentionMs = config.retentionDays * dayMs
   const metrics = createMetrics()
 
@@ -139,7 +141,14 @@ async function start(config: Config, surroundings: Surroundings, releases: Retur
       createFindBroadcast(database),
     ),
     createNotificationResolvers({
-      ...createSend({ append, bus, clock, metrics, onUnexpected: (error) => formatError(error, randomUUID(), logger) }),
+      ...createSend({
+        append,
+        bus,
+        clock,
+        limit: sendRatePerMinute === 0 ? null : createSendLimit({ database, perMinute: sendRatePerMinute }),
+        metrics,
+        onUnexpected: (error) => formatError(error, randomUUID(), logger),
+      }),
       database,
       cursors,
       history,

@@ -79,6 +79,15 @@ export const settings = {
     'of those, how many one user may have',
   ),
   retentionDays: integer('CARILLON_RETENTION_DAYS', 30, [1, 3650], 'days that a notification is kept'),
+  sendRatePerMinute: {
+    ...integer(
+      'CARILLON_SEND_RATE_PER_MINUTE',
+      0,
+      [0, 1_000_000],
+      'notifications that one sender may send a minute, over all instances together',
+    ),
+    fallbackText: '0: none',
+  },
   busChannels: integer(
     'CARILLON_BUS_CHANNELS',
     1,

@@ -87,7 +87,7 @@ const joinRedis = () => createRedisBus({ url, channels, prefix: 'bench', logger,
 const bus = process.env.BENCH_BUS === 'memory' ? createMemoryBus({ logger }) : joinRedis()
 const senderBus = process.env.BENCH_BUS === 'two' ? joinRedis() : bus
 const tailCheck = createTailCheck({ log, intervalMs: 5_000, logger })
-const send = createSend({ append, bus: senderBus, clock, metrics, onUnexpected: fail })
+const send = createSend({ append, bus: senderBus, clock, limit: null, metrics, onUnexpected: fail })
 const subscribe = createSubscribe({ log, bus, tailCheck, cursors, clock, metrics, logger })
 const server = createHttpServer({
   host: '127.0.0.1',

@@ -1,5 +1,6 @@
-// Sending: validate, commit with whatever else is being sent (group-commit.ts), ring (the bus), answer. Accepted means
-// committed to the database. Next: group-commit.ts, append.ts, and at the other end subscribe.ts.
+// Sending: validate, take a token where there is a limit (send-limit.ts), commit with whatever else is being sent
+// (group-commit.ts), ring (the bus), answer. Accepted means committed to the database. Next: group-commit.ts, append.ts,
+// and at the other end subscribe.ts.
 import type { Bus } from '../bus/bus.ts'
 import type { Clock } from '../clock.ts'
 import { badUserInput, CarillonError } from '../errors.ts'
@@ -10,6 +11,7 @@ import type { Append, Appended, First, Idempotency } from './append.ts'
 import type { Doorbell } from './doorbell.ts'
 import { createGroupCommit } from './group-commit.ts'
 import type { Content, Notification } from './notification.ts'
+import type { SendLimit } from './send-limit.ts'
 import { batchItemsMax, checkIdempotencyKey, type SendInput, validateContent } from './validate.ts'
 
 /** Idempotency keys are apart by operation. */
@@ -24,8 +26,8 @@ export type SendResult = { payload: Sent; error: null } | { payload: null; error
 
 export interface Send {
   /**
-   * Fails with BAD_USER_INPUT, IDEMPOTENCY_CONFLICT, or UNAVAILABLE: the outcome may be unknown then, and sending again
-   * with the same idempotency key is safe.
+   * Fails with BAD_USER_INPUT, RATE_LIMITED, IDEMPOTENCY_CONFLICT, or UNAVAILABLE: the outcome may be unknown then, and
+   * sending again with the same idempotency key is safe.
    */
   send(sender: string, input: SendInput): Promise<Sent>
   /** Each on its own, the results in order; to one user they are numbered in order. */
@@ -36,12 +38,14 @@ export interface SendOptions {
   append: Append
   bus: Bus<Doorbell>
   clock: Clock
+  /** Null where senders may send as much as they like. */
+  limit: SendLimit | null
   metrics: Metrics
   /** An unexpected failure of one item of a batch: logs it, and masks it for the caller as that of an operation is. */
   onUnexpected(error: unknown): { message: string; extensions: { [name: string]: unknown } }
 }
 
-export function createSend({ append, bus, clock, metrics, onUnexpected }: SendOptions): Send {
+export function createSend({ append, bus, clock, limit, metrics, onUnexpected }: SendOptions): Send {
   const groupCommit = createGroupCommit({ append, onCommit: (appended) => ring(bus, metrics, appended) })
 
   async function send(sender: string, operation: SendOperation, input: SendInput): Promise<Sent> {
@@ -53,9 +57,19 @@ export function createSend({ append, bus, clock, metrics, onUnexpected }: SendOp
       if (!first) throw badUserInput('expiresAt must lie in the future')
       return repeated(first, idempotency)
     }
+    if (limit !== null) await takeToken(limit, sender, operation)
     const committed = await groupCommit.commit({ id: newId(), ...content, idempotency })
     if ('first' in committed) return repeated(committed.first, idempotency)
     return { notification: committed.appended.notification, duplicate: false }
+  }
+
+  async function takeToken(limit: SendLimit, sender: string, operation: SendOperation): Promise<void> {
+    const retryAfterMs = await limit.take(sender)
+    if (retryAfterMs === 0) return
+    metrics.rateLimited.inc({ operation })
+    // In the message too, since the error of a batch's item has no extensions.
+    const message = `the limit on this sender's notifications is reached; try again in ${retryAfterMs} ms`
+    throw new CarillonError('RATE_LIMITED', message, { retryAfterMs })
   }
 
   return {

@@ -1,5 +1,5 @@
 // The sweeper: turns into writes what time alone changes. Notifications that expired or passed the retention time come
-// off the counters, and idempotency keys are forgotten. It runs in every instance; the row `carillon_state`, locked for
+// off the counters, and idempotency keys and full buckets of senders are forgotten. It runs in every instance; the row `carillon_state`, locked for
 // one statement, lets one of them at a time through and holds how far retention has come. The statement: change.ts.
 import type { Addressed, Bus } from '../bus/bus.ts'
 import type { Database } from '../postgres.ts'
@@ -60,6 +60,11 @@ export function createSweep({ database, bus, retentionMs }: SweepOptions): Sweep
     return row?.deleted === batchRows
   }
 
+  async function sweepRates(): Promise<boolean> {
+    const [row] = await withRetry(() => database.query<{ deleted: number }>('sweep-rates', ratesStatement, []))
+    return row?.deleted === batchRows
+  }
+
   function ring<Row extends SweptRow>(rows: Row[], news: (row: Row) => DoorbellNews): Promise<void> {
     const batch: Addressed<Doorbell>[] = rows.flatMap((row) =>
       row.user_id === null
@@ -72,7 +77,7 @@ export function createSweep({ database, bus, retentionMs }: SweepOptions): Sweep
   return {
     async run() {
       const failures: unknown[] = []
-      for (const sweep of [sweepExpired, sweepRetention, sweepKeys]) {
+      for (const sweep of [sweepExpired, sweepRetention, sweepKeys, sweepRates]) {
         try {
           for (let round = 1; (await sweep()) && round < roundsMax; ) round++
         } catch (error) {
@@ -158,4 +163,10 @@ const keysStatement = `with old as materialized (
     deleted as (
       delete from idempotency_keys k using old o
       where k.sender = o.sender and k.operation = o.operation and k.key = o.key returning 1)
+    select count(*)::int as deleted from deleted`
+
+// A bucket that is full again is as good as none. Skipping those that somebody takes tokens of at this moment.
+const ratesStatement = `with full_again as materialized (
+      select sender from send_rates where full_at <= now() limit ${batchRows} for update skip locked),
+    deleted as (delete from send_rates r using full_again f where r.sender = f.sender returning 1)
     select count(*)::int as deleted from deleted`

@@ -31,7 +31,11 @@ test('every hot statement, and what runs by itself, touches the tables of its ow
   await useSchema(databaseUrl, 'shard_a')
   const before = await touched(databaseUrl)
 
-  const { url, close } = await fleet.start({ CARILLON_MIGRATE: 'true', CARILLON_TAIL_CHECK_MS: '100' })
+  const { url, close } = await fleet.start({
+    CARILLON_MIGRATE: 'true',
+    CARILLON_TAIL_CHECK_MS: '100',
+    CARILLON_SEND_RATE_PER_MINUTE: '1000',
+  })
   const subscribers = await Promise.all(
     users.map(
       async (user) =>

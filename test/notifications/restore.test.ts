@@ -382,6 +382,7 @@ describe('what looks alike and is none', () => {
     const other = createSend({
       ...slice,
       clock: Date,
+      limit: null,
       onUnexpected: (error) => {
         throw error
       },

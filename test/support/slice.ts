@@ -13,6 +13,7 @@ import type { InboxEvent, NotificationReceived } from '../../src/notifications/e
 import { createLog } from '../../src/notifications/log.ts'
 import { createRetract } from '../../src/notifications/retract.ts'
 import { createSend } from '../../src/notifications/send.ts'
+import { createSendLimit } from '../../src/notifications/send-limit.ts'
 import { createSubscribe } from '../../src/notifications/subscribe.ts'
 import { createTailCheck } from '../../src/notifications/tail-check.ts'
 import type { SendInput } from '../../src/notifications/validate.ts'
@@ -27,11 +28,18 @@ export interface SliceOptions {
   tailCheckMs?: number
   /** What the process takes for the time. Default: what it is. */
   processTime?: () => number
+  /** What one sender may send a minute. Default: no limit. */
+  sendRatePerMinute?: number
 }
 
 export type Slice = Awaited<ReturnType<typeof createSlice>>
 
-export async function createSlice({ wrapBus = (bus) => bus, tailCheckMs = 60_000, processTime }: SliceOptions = {}) {
+export async function createSlice({
+  wrapBus = (bus) => bus,
+  tailCheckMs = 60_000,
+  processTime,
+  sendRatePerMinute,
+}: SliceOptions = {}) {
   const releases = createReleases()
   const test = await createTestDatabase()
   releases.push(() => test[Symbol.asyncDispose]())
@@ -42,6 +50,7 @@ export async function createSlice({ wrapBus = (bus) => bus, tailCheckMs = 60_000
   const clock = createClock(() => database.askTime(), processTime)
   await clock.adjust()
   const append = createAppend(database)
+  const limit = sendRatePerMinute === undefined ? null : createSendLimit({ database, perMinute: sendRatePerMinute })
   const log = createLog(database, retentionMs)
   const cursors = createCursors(await readCursorKey(database))
   const tailCheck = createTailCheck({ log, intervalMs: tailCheckMs, logger })
@@ -60,7 +69,7 @@ export async function createSlice({ wrapBus = (bus) => bus, tailCheckMs = 60_000
     cursors,
     tailCheck,
     logger,
-    ...createSend({ append, bus, clock, metrics, onUnexpected }),
+    ...createSend({ append, bus, clock, limit, metrics, onUnexpected }),
     acknowledge: createAcknowledge({ database, bus, retentionMs }),
     retract: createRetract({ database, bus, retentionMs }),
     subscribe: createSubscribe({ log, bus, tailCheck, cursors, clock, metrics, logger }),
