@@ -34,7 +34,7 @@ const repeatsFew = 5
 const rowsPerInsert = 256
 const insertersSideBySide = 2
 const sendsPerSecond = 200
-const latencySeconds = 10
+const latencySeconds = 8
 const deadlineMs = 20 * 60_000
 const bodyText =
   'Something has happened that may be of interest to you. Have a look at it when you find the time. '.repeat(2)

@@ -1,5 +1,6 @@
 // One batch of a broadcast: chooses the next users and renders for them, holding nothing but a lease, then appends in short
 // statements and rings. What happens to a batch that can't be finished is decided here too; engine.ts says when it runs.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type RawBuilder, sql } from 'kysely'
 import type { Bus } from '../bus/bus.ts'
 import { CarillonError, messageOf } from '../errors.ts'
@@ -17,8 +18,8 @@ import type { AppendBatch, AppendedStretch, Stretch } from './append-batch.ts'
 import { type Claim, leaseRenewalMs, releaseRange, renewLease } from './claim.ts'
 import { completeBroadcasts, stopBroadcast } from './end.ts'
 
-/** Users of one statement: it holds their inboxes for some milliseconds, which is what a direct send may have to wait. */
-export const stretchUsersMax = 256
+/** Users of one statement: it holds their inboxes for a few milliseconds, and this process is busy with it as long. */
+export const stretchUsersMax = 128
 /** Characters of its content, so that large texts don't make a slow statement. */
 export const stretchCharactersMax = 1024 * 1024
 /** Batches that fail one after the other, for no reason that passes by itself, before the broadcast does. */
@@ -47,16 +48,24 @@ export function createWork(options: WorkerOptions): Work {
 
   async function work(claim: Claim, isStopping: () => boolean): Promise<void> {
     if (claim.isExpired) return fail(claim, 'it expired before it had reached everybody')
-    const { users, count, lastId } = await chooseUsers(database, claim, batchUsers)
-    const rendered = count > 0 ? await render(claim, users) : nobody
-    const isEnd = count < batchUsers || lastId === claim.lastId
-    const stretches = toStretches(claim, rendered, isEnd)
-    for (const stretch of stretches) {
-      if (isStopping()) return releaseRange(database, claim, 0, false)
-      const appended = await withRetry(() => appendBatch(claim, stretch))
-      if (!appended) return
-      report(claim, stretch, appended)
+    const { groups, isEnd } = await chooseUsers(database, claim, batchUsers)
+    let { cursor } = claim
+    for (const [index, users] of groups.entries()) {
+      const { chunks, firstFailure } = await render(claim, users)
+      for (const [nth, { items, failed, upTo }] of chunks.entries()) {
+        if (isStopping()) return releaseRange(database, claim, 0, false)
+        const isLast = isEnd && index === groups.length - 1 && nth === chunks.length - 1
+        const stretch = { items, failed, upTo, cursor, failure: failed > 0 ? firstFailure : null, isLast }
+        const startedAt = performance.now()
+        const appended = await withRetry(() => appendBatch(claim, stretch))
+        if (!appended) return
+        report(claim, stretch, appended)
+        cursor = upTo
+        // Half of the time is for others: what was due meanwhile is done then, here and in the database.
+        await sleep(performance.now() - startedAt)
+      }
     }
+    if (groups.length === 0) await appendBatch(claim, { ...nobody, cursor, upTo: cursor })
     if (isEnd) await completeBroadcasts(database, claim.broadcastId)
     else await releaseRange(database, claim, 0, false)
   }
@@ -115,48 +124,41 @@ export function createWork(options: WorkerOptions): Work {
   }
 }
 
-const nobody: Rendered = { chunks: [], firstFailure: null, tooSlow: 0 }
+/** Of a range with nobody in it, which ends with it. */
+const nobody = { items: '[]', failed: 0, failure: null, isLast: true }
 const queryCanceled = '57014'
 
 interface Chosen {
-  /** JSON, as `Renderer` takes it. */
-  users: string
-  count: number
-  lastId: string | null
+  /** Each the JSON text of a list of users, as `Renderer` takes it. */
+  groups: string[]
+  /** The range has no others. */
+  isEnd: boolean
 }
 
-/** The next users of the segment in order of their ids. */
+/**
+ * The next users of the segment in order of their ids. In groups as small as a statement that appends: one text for all
+ * of them would hold up whoever writes it, reads it or passes it on for tens of milliseconds.
+ */
 async function chooseUsers({ kysely }: Database, claim: Claim, usersMax: number): Promise<Chosen> {
   const { segment, cursor, lastId, source } = claim
   const inRange = lastId === null ? sql`true` : sql`u.id <= ${lastId}`
   const { rows } = await planned(kysely, (transaction) =>
-    sql<Chosen>`
-      select count(*)::int as count, max(id) as "lastId", coalesce(json_agg(u order by id), '[]')::text as users
-      from (select ${'content' in source ? onlyIds : everything} from users u
-        where ${compileSegment(segment)} and u.id > ${cursor} and ${inRange}
-        order by u.id limit ${usersMax}) u`.execute(transaction),
+    sql<{ users: string; count: number; lastId: string }>`
+      select json_agg(record order by id)::text as users, count(*)::int as count, max(id) as "lastId"
+      from (
+        select id, row_to_json(u) as record, (row_number() over (order by id) - 1) / ${sql.lit(stretchUsersMax)} as nth
+        from (select ${'content' in source ? onlyIds : everything} from users u
+          where ${compileSegment(segment)} and u.id > ${cursor} and ${inRange}
+          order by u.id limit ${usersMax}) u) u
+      group by nth order by nth`.execute(transaction),
   )
-  const [chosen] = rows
-  if (!chosen) throw new Error('an aggregate answered with no row')
-  return chosen
+  const count = rows.reduce((sum, row) => sum + row.count, 0)
+  const isEnd = count < usersMax || rows.at(-1)?.lastId === lastId
+  return { groups: rows.map(({ users }) => users), isEnd }
 }
 
 const onlyIds: RawBuilder<unknown> = sql.raw('u.id')
 const everything: RawBuilder<unknown> = sql.raw('u.id, u.name, u.locale, u.time_zone as "timeZone", u.attributes')
-
-/** One at least where the range ends, so that a range with nobody in it ends too. */
-function toStretches({ cursor, lastId }: Claim, { chunks, firstFailure }: Rendered, isEnd: boolean): Stretch[] {
-  const last = { items: '[]', failed: 0, upTo: chunks.at(-1)?.upTo ?? lastId ?? cursor }
-  const all = isEnd && chunks.length === 0 ? [last] : chunks
-  return all.map(({ items, failed, upTo }, index) => ({
-    items,
-    failed,
-    upTo,
-    cursor: all[index - 1]?.upTo ?? cursor,
-    failure: failed > 0 ? firstFailure : null,
-    isLast: isEnd && index === all.length - 1,
-  }))
-}
 
 function mayPass(error: unknown): boolean {
   return error instanceof CarillonError ? error.code === 'UNAVAILABLE' : isTransient(error)

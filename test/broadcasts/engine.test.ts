@@ -11,7 +11,7 @@ import { startBroadcastEngine } from '../../src/broadcasts/engine.ts'
 import { planBroadcast } from '../../src/broadcasts/plan.ts'
 import { readQueue } from '../../src/broadcasts/queue.ts'
 import { findBroadcast } from '../../src/broadcasts/read.ts'
-import { attemptsMax, createWork, type WorkerOptions } from '../../src/broadcasts/worker.ts'
+import { attemptsMax, createWork, stretchUsersMax, type WorkerOptions } from '../../src/broadcasts/worker.ts'
 import { createRenderer, type Renderer } from '../../src/templates/renderer.ts'
 import { createUsers, logs, userName } from '../support/broadcasts.ts'
 import { doorbells } from '../support/log.ts'
@@ -159,8 +159,8 @@ describe('leases', () => {
       },
     })
     await work(await claimed(), () => statements === 2)
-    expect(await findBroadcast(slice.database, id)).toMatchObject({ status: 'RUNNING', sent: 512, total: 1_000 })
-    expect(await claimed()).toMatchObject({ cursor: userName(512), attempts: 0 })
+    expect(await findBroadcast(slice.database, id)).toMatchObject({ status: 'RUNNING', sent: 2 * stretchUsersMax, total: 1_000 })
+    expect(await claimed()).toMatchObject({ cursor: userName(2 * stretchUsersMax), attempts: 0 })
   })
 })
 
@@ -245,11 +245,11 @@ describe('failures', () => {
       expect(await claimRange(slice.database)).toBeUndefined()
       await passTime(60_000)
       const claim = await claimed()
-      expect(claim).toMatchObject({ attempts: attempt, cursor: userName(256) })
+      expect(claim).toMatchObject({ attempts: attempt, cursor: userName(stretchUsersMax) })
       await broken(claim, going)
     }
     const failed = await findBroadcast(slice.database, id)
-    expect(failed).toMatchObject({ status: 'FAILED', sent: 256, total: 256 })
+    expect(failed).toMatchObject({ status: 'FAILED', sent: stretchUsersMax, total: stretchUsersMax })
     expect(failed?.error).toContain('see the log')
     expect(lines.filter((line) => line.includes('boom'))).toHaveLength(attemptsMax)
     await passTime(60_000)
