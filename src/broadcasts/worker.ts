@@ -85,6 +85,8 @@ export function createWork(options: WorkerOptions): Work {
       received.map(({ notification, inbox }) => ({
         userId: notification.userId,
         message: { inbox, news: { kind: 'received', notifications: [notification] } },
+        // Of a million users few are connected, and to the others' instances each row would cost more than its send.
+        brief: { inbox, news: { kind: 'appended' } },
       })),
     )
   }

@@ -6,6 +6,8 @@
 export interface Addressed<Message> {
   userId: string
   message: Message
+  /** What other processes get in its place, where a message is too much to send to all for the few who listen. */
+  brief?: Message
 }
 
 export interface Bus<Message> {

@@ -16,14 +16,14 @@ export function writeEnvelopes<Message>(
   channelOf: (userId: string) => string,
 ): Map<string, string> {
   const open = new Map<string, { header: (string | number)[]; body: string }>()
-  for (const { userId, message } of batch) {
+  for (const { userId, message, brief = message } of batch) {
     const channel = channelOf(userId)
     let envelope = open.get(channel)
     if (!envelope) {
       envelope = { header: [sender], body: '' }
       open.set(channel, envelope)
     }
-    const json = JSON.stringify(message)
+    const json = JSON.stringify(brief)
     envelope.header.push(userId, Buffer.byteLength(json))
     envelope.body += json
   }

@@ -18,6 +18,8 @@ export interface Before {
 export type DoorbellNews =
   /** New ones, in order of seq without a gap, the last being the head. */
   | { kind: 'received'; notifications: Notification[] }
+  /** New ones up to the head, which this doorbell does not carry: whoever is connected reads them. */
+  | { kind: 'appended' }
   /** Marked, unmarked, archived: the new states, at most `doorbellRowsMax`. */
   | { kind: 'updated'; notifications: Notification[]; bumps: number }
   /** Retracted or expired: at most `doorbellRowsMax`. */
@@ -54,10 +56,11 @@ export function parseDoorbell(json: unknown): Doorbell | undefined {
   const isNews =
     news.kind === 'received'
       ? Array.isArray(news.notifications)
-      : typeof news.bumps === 'number' &&
-        ((news.kind === 'updated' && Array.isArray(news.notifications)) ||
-          (news.kind === 'removed' && Array.isArray(news.ids)) ||
-          news.kind === 'changed')
+      : news.kind === 'appended' ||
+        (typeof news.bumps === 'number' &&
+          ((news.kind === 'updated' && Array.isArray(news.notifications)) ||
+            (news.kind === 'removed' && Array.isArray(news.ids)) ||
+            news.kind === 'changed'))
   // Checked just above, as far as it has to be.
   return isInbox && isNews ? (json as unknown as Doorbell) : undefined
 }

@@ -19,8 +19,8 @@ export interface StreamStateOptions {
   events: { push(event: InboxEvent): void }
 }
 
-/** What became of a doorbell: done with it; it has to wait for another before it; the log has to say whose it is. */
-export type Taken = 'done' | 'early' | 'otherLog'
+/** What became of a doorbell: done with it; it has to wait for another before it; its rows have to be read; the log has to say whose it is. */
+export type Taken = 'done' | 'early' | 'unread' | 'otherLog'
 
 export class StreamState {
   readonly #kind: StreamKind
@@ -135,6 +135,10 @@ export class StreamState {
         if (notification) this.#receive(notification, inbox)
       }
       return 'done'
+    }
+    if (news.kind === 'appended') {
+      this.noteHead(inbox)
+      return inbox.seq > this.seq ? 'unread' : 'done'
     }
     const version = this.#stateVersion ?? 0
     if (inbox.stateVersion <= version) return 'done'

@@ -43,7 +43,8 @@ export interface SubscriptionTools {
   onReadFailed(error: unknown): void
 }
 
-type HealCause = 'wait' | 'gap' | 'tail' | 'overflow' | 'distrust'
+/** Only what was `announced` by a doorbell without rows is nothing to heal. */
+type ReadCause = 'announced' | 'wait' | 'gap' | 'tail' | 'overflow' | 'distrust'
 
 const mailboxLimits = { messagesMax: mailboxDoorbellsMax, weightMax: mailboxCharactersMax, weigh: charactersOf }
 
@@ -58,9 +59,9 @@ export class Subscription implements AsyncIterableIterator<InboxEvent>, OutletOw
   /** The log has to be read before anything else. */
   #isBehind = true
   #isReading = false
-  #healCause: HealCause = 'gap'
+  #healCause: ReadCause = 'gap'
   /** Of the read that is under way. */
-  #readCause: HealCause = 'gap'
+  #readCause: ReadCause = 'gap'
   #gapTimer: NodeJS.Timeout | undefined
   #readRetryMs = readRetryMinMs
   #wakeRetry: (() => void) | undefined
@@ -114,7 +115,7 @@ export class Subscription implements AsyncIterableIterator<InboxEvent>, OutletOw
     if (this.#isClosed) return
     const { inbox, news } = doorbell
     if (inbox.epoch === this.#state.epoch) this.#state.noteHead(inbox)
-    const isWanted = news.kind === 'received' || this.#kind === 'inboxEvents'
+    const isWanted = news.kind === 'received' || news.kind === 'appended' || this.#kind === 'inboxEvents'
     // As a rule it is the next one and somebody waits for it.
     if (isWanted && !(this.#isLive && this.#mailbox.isEmpty && this.#take(doorbell))) this.#keep(doorbell)
     this.#pump()
@@ -227,6 +228,7 @@ export class Subscription implements AsyncIterableIterator<InboxEvent>, OutletOw
     const taken = this.#state.takeDoorbell(doorbell)
     // A belated one from before a restore, one after it, or one that can't say what it follows upon: the log can.
     if (taken === 'otherLog') this.#fallBehind('distrust')
+    if (taken === 'unread') this.#fallBehind('announced')
     return taken !== 'early'
   }
 
@@ -260,8 +262,8 @@ export class Subscription implements AsyncIterableIterator<InboxEvent>, OutletOw
   #takePage(page: LogPage): void {
     const { metrics } = this.#tools
     this.#readRetryMs = readRetryMinMs
-    if (this.#state.isCaughtUp) metrics.gapHeals.inc({ cause: this.#readCause })
-    else if (page.notifications.length > 0) metrics.replayed.inc(page.notifications.length)
+    if (!this.#state.isCaughtUp) metrics.replayed.inc(page.notifications.length)
+    else if (this.#readCause !== 'announced') metrics.gapHeals.inc({ cause: this.#readCause })
     this.#state.takePage(page)
     if (!page.isComplete) this.#fallBehind(this.#readCause)
   }
@@ -287,7 +289,7 @@ export class Subscription implements AsyncIterableIterator<InboxEvent>, OutletOw
     this.#gapTimer = undefined
   }
 
-  #fallBehind(cause: HealCause): void {
+  #fallBehind(cause: ReadCause): void {
     if (!this.#isBehind) this.#healCause = cause
     this.#isBehind = true
   }

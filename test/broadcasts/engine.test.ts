@@ -159,7 +159,11 @@ describe('leases', () => {
       },
     })
     await work(await claimed(), () => statements === 2)
-    expect(await findBroadcast(slice.database, id)).toMatchObject({ status: 'RUNNING', sent: 2 * stretchUsersMax, total: 1_000 })
+    expect(await findBroadcast(slice.database, id)).toMatchObject({
+      status: 'RUNNING',
+      sent: 2 * stretchUsersMax,
+      total: 1_000,
+    })
     expect(await claimed()).toMatchObject({ cursor: userName(2 * stretchUsersMax), attempts: 0 })
   })
 })

@@ -11,6 +11,24 @@ import { adminOf, captureLog, connectRedisBus, count, publishFromElsewhere, publ
 
 const slackMs = 1_500
 
+it('brings other processes the brief message, and its own listeners the whole one', async () => {
+  await using redis = await startRedis()
+  await using near = connectRedisBus({ url: redis.url })
+  await using far = connectRedisBus({ url: redis.url, prefix: near.prefix })
+  const [mine, theirs] = await Promise.all([listen(near.bus, 'alice'), listen(far.bus, 'alice')])
+  const [message, brief] = [note('whole'), note('brief')]
+  await near.bus.publish([
+    { userId: 'alice', message, brief },
+    { userId: 'alice', message },
+  ])
+  await vi.waitFor(() =>
+    expect([mine, theirs]).toEqual([
+      [message, message],
+      [brief, message],
+    ]),
+  )
+})
+
 describe('a Redis that comes and goes', () => {
   it('starts without Redis, says so, and attaches what listens when Redis comes', async () => {
     await using redis = await startRedis()

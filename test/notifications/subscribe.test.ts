@@ -207,6 +207,18 @@ describe('live', () => {
     await expectQuiet(stream)
   })
 
+  test('a doorbell that carries no rows has them read, at once, and has healed nothing', async () => {
+    tamper = ({ inbox }) => [{ inbox, news: { kind: 'appended' } }]
+    const streams = await Promise.all([subscribe(), subscribe('inboxEvents')])
+    await take(streams[1], 1)
+    await send(3)
+    await send(1)
+    expect(await takeSeqs(streams[0], 4)).toEqual(range(1, 4))
+    expect(await takeSeqs(streams[1], 4)).toEqual(range(1, 4))
+    expect((await slice.metrics.gapHeals.get()).values).toEqual([])
+    for (const stream of streams) await stream.return()
+  })
+
   test('does not read the log for what arrives in order', async () => {
     const stream = await subscribe()
     const read = vi.spyOn(slice.log, 'read')
