@@ -1,6 +1,6 @@
 // The composition root: everything that a server consists of, in the order in which it starts. Read top to bottom.
 import { createHash, randomUUID } from 'node:crypto'
-import { createAuth } from './auth.ts'
+import { createAuth, scopes } from './auth.ts'
 import { createAppendBatch } from './broadcasts/append-batch.ts'
 import { createCreateBroadcast } from './broadcasts/create.ts'
 import { forgetBroadcasts } from './broadcasts/end.ts'
@@ -254,7 +254,12 @@ async function printWelcome(print: (line: string) => void, url: string, config: 
   const { secret } = keys
   const ttlSeconds = printedTokenTtlSeconds
   const user = await signToken({ secret, sub: 'alice', ttlSeconds })
-  const service = await signToken({ secret, sub: 'service', scopes: ['notifications:send', 'inbox:any'], ttlSeconds })
+  const service = await signToken({
+    secret,
+    sub: 'service',
+    scopes: scopes.filter((scope) => scope !== 'admin'),
+    ttlSeconds,
+  })
   print(`Token for alice   ${user}`)
   print(`Token to send     ${service}`)
 }

@@ -23,7 +23,8 @@ const checks: Record<string, () => Promise<void>> = {
   development: () => runsScripts('development'),
 
   async tokens() {
-    for (const token of [environment.ALICE, environment.SERVICE]) expect(token).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+$/)
+    for (const token of [environment.ALICE, environment.SERVICE, environment.NEWS])
+      expect(token).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+$/)
     const mine = await request<{ inbox: { userId: string } }>(fleet.url, alice(), '{ inbox { userId } }')
     expect(mine.data?.inbox.userId).toBe('alice')
   },
@@ -65,6 +66,32 @@ const checks: Record<string, () => Promise<void>> = {
     await curl.stop()
   },
 
+  async 'users.graphql'() {
+    const { data, errors } = await request(fleet.url, environment.NEWS ?? '', snippet('users.graphql'))
+    expect(errors).toBeUndefined()
+    expect(data).toEqual({ upsertUsers: 2, upsertTemplate: { key: 'news' } })
+  },
+
+  async 'broadcast.graphql'() {
+    const { data, errors } = await request(fleet.url, environment.NEWS ?? '', snippet('broadcast.graphql'))
+    expect(errors).toBeUndefined()
+    expect(data).toMatchObject({ broadcastNotification: { total: 1 } })
+    await vi.waitFor(async () => expect((await titles())[0]).toBe('Olá Alice, chegou 2.0'), 10_000)
+  },
+
+  async 'progress.graphql'() {
+    const again = await request<{ broadcastNotification: { id: string } }>(
+      fleet.url,
+      environment.NEWS ?? '',
+      snippet('broadcast.graphql'),
+    )
+    const variables = { id: again.data?.broadcastNotification.id }
+    const states = await firstEvents(snippet('progress.graphql'), fleet.url, environment.NEWS, variables)
+    expect(states).toEqual([
+      { broadcastProgress: { status: 'COMPLETED', progress: 1, total: 1, sent: 1, failed: 0, skipped: 0 } },
+    ])
+  },
+
   'examples/socket.mjs': () => resumes('examples/graphql-ws.mjs'),
   'examples/graphql-ws.mjs': () => receives('examples/graphql-ws.mjs'),
   'examples/apollo.mjs': () => receives('examples/apollo.mjs'),
@@ -92,8 +119,8 @@ beforeAll(async () => {
   fleet = await startFleet()
   releases.push(() => fleet[Symbol.asyncDispose]())
   const folder = await compiled()
-  const names = ['ALICE', 'SERVICE']
-  const text = await shell(`${snippet('tokens')}\necho $ALICE\necho $SERVICE`, { cwd: folder })
+  const names = ['ALICE', 'SERVICE', 'NEWS']
+  const text = await shell(`${snippet('tokens')}\necho $ALICE\necho $SERVICE\necho $NEWS`, { cwd: folder })
   for (const [index, name] of names.entries()) environment[name] = text.trim().split('\n')[index] ?? ''
 })
 afterAll(() => releases.run())
@@ -204,11 +231,11 @@ interface Event {
 }
 
 /** What the first event of a subscription holds. */
-async function firstEvents(query: string, url = fleet.url): Promise<Event[]> {
+async function firstEvents(query: string, url = fleet.url, token = alice(), variables = {}): Promise<Event[]> {
   const response = await fetch(`${url}/graphql`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${alice()}`, accept: 'text/event-stream', 'content-type': 'application/json' },
-    body: JSON.stringify({ query }),
+    headers: { authorization: `Bearer ${token}`, accept: 'text/event-stream', 'content-type': 'application/json' },
+    body: JSON.stringify({ query, variables }),
     signal: AbortSignal.timeout(10_000),
   })
   let text = ''
