@@ -187,9 +187,10 @@ export function sqlState(error: unknown): string | undefined {
  */
 export function isTransient(error: unknown): boolean {
   const state = sqlState(error)
-  // 08 connection, 40 serialization and deadlock, 53 resources, 57 operator intervention, 55P03 lock timeout,
+  // 08 connection, 25P03 and 25P04 a transaction whose time is up, 40 serialization and deadlock, 53 resources,
+  // 57 operator intervention, 55P03 lock timeout,
   // 25006 read-only: a standby that has not been promoted yet.
-  if (state !== undefined) return /^(08|40|53|57|55P03|25006)/.test(state)
+  if (state !== undefined) return /^(08|25P0[34]|40|53|57|55P03|25006)/.test(state)
   // Errors of a connection have a code (ECONNREFUSED); those that pg makes itself have only a text.
   if (!(error instanceof Error)) return false
   const isConnection = 'syscall' in error || ('code' in error && /^E[A-Z]+$/.test(String(error.code)))

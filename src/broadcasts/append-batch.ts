@@ -25,7 +25,7 @@ export interface AppendedStretch {
   skipped: number
 }
 
-/** Undefined where the range is no longer this worker's, or was stopped: nothing was appended then. */
+/** Undefined where the range is no longer this worker's, was stopped or has expired: nothing was appended then. */
 export type AppendBatch = (claim: Claim, stretch: Stretch) => Promise<AppendedStretch | undefined>
 
 /** The lease is renewed with each stretch. `userRatePerMinute` of 0 is no limit; CRITICAL has none. */
@@ -106,6 +106,7 @@ with spot as materialized (
   select r.broadcast_id, r.nr, b.category, b.data, b.priority, b.expires_at
   from broadcast_ranges r join broadcasts b on b.id = r.broadcast_id
   where r.broadcast_id = $2::uuid and r.nr = $3 and r.lease = $4::uuid and r.cursor = $5 and not r.is_done
+    and (b.expires_at is null or b.expires_at > clock_timestamp())
   for update of r),
 item as materialized (
   select x.i, x.u collate "C" as u, x.t, x.b, x.l, x.ord, s.category, s.data, s.priority, s.expires_at

@@ -46,10 +46,20 @@ export async function renewLease(database: Database, { broadcastId, nr, lease }:
   return rows.length > 0
 }
 
-/** Gives it back; nobody else claims it for `delayMs`. `isFailed` counts the batch as failed. */
-export async function releaseRange(database: Database, claim: Claim, delayMs: number, isFailed: boolean) {
+/**
+ * Gives it back; nobody claims it for `delayMs`. `isFailed` counts the batch as failed. Returns how many have failed one
+ * after the other, and 0 where it is no longer this worker's.
+ */
+export async function releaseRange(
+  database: Database,
+  claim: Claim,
+  delayMs: number,
+  isFailed: boolean,
+): Promise<number> {
   const { broadcastId, nr, lease } = claim
-  await database.query('release-range', releaseStatement, [broadcastId, nr, lease, delayMs, isFailed ? 1 : 0])
+  const values = [broadcastId, nr, lease, delayMs, isFailed ? 1 : 0]
+  const [row] = await database.query<{ attempts: number }>('release-range', releaseStatement, values)
+  return row?.attempts ?? 0
 }
 
 type ClaimRow = Omit<Claim, 'segment' | 'source'> & { segment: string; source: string }
@@ -81,4 +91,4 @@ where broadcast_id = $1::uuid and nr = $2 and lease = $3::uuid and not is_done r
 const releaseStatement = `
 update broadcast_ranges
 set lease = null, leased_until = clock_timestamp() + $4::float8 * interval '1 millisecond', attempts = attempts + $5::int
-where broadcast_id = $1::uuid and nr = $2 and lease = $3::uuid and not is_done`
+where broadcast_id = $1::uuid and nr = $2 and lease = $3::uuid and not is_done returning attempts`

@@ -9,7 +9,7 @@ import { checkIdempotencyKey, dataBytesMax, validateContent } from '../notificat
 import type { Database } from '../postgres.ts'
 import { withRetry } from '../retry.ts'
 import type { Templates } from '../templates/templates.ts'
-import type { Segment } from '../users/segment.ts'
+import { compileSegment, type Segment } from '../users/segment.ts'
 import type { Broadcast, Source } from './broadcast.ts'
 import { planBroadcast } from './plan.ts'
 import { findBroadcast } from './read.ts'
@@ -61,6 +61,8 @@ export function createCreateBroadcast(options: CreateBroadcastOptions): CreateBr
   return async (sender, input) => {
     const { segment, template, idempotencyKey } = input
     const { category, data, priority, expiresAt } = validate(input)
+    // Also for its limits, before anything walks through it.
+    compileSegment(segment)
     const variables = template?.variables ? toJsonText('variables', template.variables, variablesBytesMax) : null
     const hash = idempotencyKey == null ? null : hashOf(input)
     if (idempotencyKey != null) {

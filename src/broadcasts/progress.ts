@@ -9,6 +9,8 @@ import { findBroadcast, readBroadcasts } from './read.ts'
 
 /** The contract's once a second at most. */
 export const progressIntervalMs = 1_000
+/** A timer may fire so much early. */
+const timerSlackMs = 5
 
 export interface Progress {
   /** Fails with NOT_FOUND. What may pass only delays what comes next. */
@@ -58,6 +60,8 @@ export class ProgressStream implements AsyncIterableIterator<Broadcast, undefine
   #newest: Broadcast | undefined
   /** What was last told, to be told of changes alone. */
   #told = ''
+  #toldAt = Number.NEGATIVE_INFINITY
+  #processed = 0
   #isEnded = false
   #settlePending: ((result: IteratorResult<Broadcast, undefined>) => void) | undefined
 
@@ -68,10 +72,16 @@ export class ProgressStream implements AsyncIterableIterator<Broadcast, undefine
   take(broadcast: Broadcast): void {
     if (this.#isEnded) return
     const state = JSON.stringify(broadcast)
-    if (state === this.#told) return
+    const { sent, failed, skipped, finishedAt } = broadcast
+    const processed = sent + failed + skipped
+    // A query that began earlier may answer later, and one timer serves those who came at other moments.
+    const isTooSoon = performance.now() - this.#toldAt < progressIntervalMs - timerSlackMs
+    if (state === this.#told || processed < this.#processed || (isTooSoon && finishedAt === null)) return
     this.#told = state
+    this.#toldAt = performance.now()
+    this.#processed = processed
     this.#newest = broadcast
-    if (broadcast.finishedAt !== null) this.#end()
+    if (finishedAt !== null) this.#end()
     this.#settle()
   }
 

@@ -59,7 +59,8 @@ export function toBroadcast({ estimate, ...row }: BroadcastRow): Broadcast {
     ...row,
     priority: priorityOf(row.priority),
     total: finishedAt === null ? expected : processed,
-    progress: status === 'COMPLETED' ? 1 : expected === 0 ? 0 : processed / expected,
+    // Never all before it says so: the estimate may be low.
+    progress: status === 'COMPLETED' ? 1 : processed / (expected + 1),
   }
 }
 

@@ -22,6 +22,8 @@ import { completeBroadcasts, stopBroadcast } from './end.ts'
 export const stretchUsersMax = 128
 /** Characters of its content, so that large texts don't make a slow statement. */
 export const stretchCharactersMax = 1024 * 1024
+/** So long a batch goes on to its next group: somebody may have something more urgent. */
+const batchMsMax = 1_000
 /** Batches that fail one after the other, for no reason that passes by itself, before the broadcast does. */
 export const attemptsMax = 5
 /** Until somebody tries a batch again that failed. */
@@ -48,26 +50,36 @@ export function createWork(options: WorkerOptions): Work {
 
   async function work(claim: Claim, isStopping: () => boolean): Promise<void> {
     if (claim.isExpired) return fail(claim, 'it expired before it had reached everybody')
-    const { groups, isEnd } = await chooseUsers(database, claim, batchUsers)
+    const { groups, isEnd, upTo: end } = await chooseUsers(database, claim, batchUsers)
+    const begunAt = performance.now()
     let { cursor } = claim
     for (const [index, users] of groups.entries()) {
+      const isLate = index > 0 && performance.now() - begunAt > batchMsMax
+      if (isStopping() || isLate) return giveBack(claim)
       const { chunks, firstFailure } = await render(claim, users)
       for (const [nth, { items, failed, upTo }] of chunks.entries()) {
-        if (isStopping()) return releaseRange(database, claim, 0, false)
         const isLast = isEnd && index === groups.length - 1 && nth === chunks.length - 1
         const stretch = { items, failed, upTo, cursor, failure: failed > 0 ? firstFailure : null, isLast }
         const startedAt = performance.now()
         const appended = await withRetry(() => appendBatch(claim, stretch))
-        if (!appended) return
+        // Somebody else's, stopped or expired: whoever claims it next finds out.
+        if (!appended) return giveBack(claim)
         report(claim, stretch, appended)
         cursor = upTo
         // Half of the time is for others: what was due meanwhile is done then, here and in the database.
         await sleep(performance.now() - startedAt)
       }
     }
-    if (groups.length === 0) await appendBatch(claim, { ...nobody, cursor, upTo: cursor })
+    if (groups.length === 0) {
+      const nobody = { items: '[]', failed: 0, failure: null, cursor, upTo: end, isLast: isEnd }
+      await withRetry(() => appendBatch(claim, nobody))
+    }
     if (isEnd) await completeBroadcasts(database, claim.broadcastId)
-    else await releaseRange(database, claim, 0, false)
+    else await giveBack(claim)
+  }
+
+  async function giveBack(claim: Claim): Promise<void> {
+    await releaseRange(database, claim, 0, false)
   }
 
   function render({ broadcastId, source, variables }: Claim, users: string): Promise<Rendered> {
@@ -100,16 +112,11 @@ export function createWork(options: WorkerOptions): Work {
     // Of the template: rendered anew it would take as long.
     if (error instanceof CarillonError && error.code === 'BAD_USER_INPUT') return fail(claim, error.message)
     const { broadcastId, attempts } = claim
-    // Choosing users that takes too long takes as long the next time.
-    const passes = mayPass(error) && sqlState(causeOf(error)) !== queryCanceled
-    if (passes) {
-      logPassing(messageOf(causeOf(error)))
-    } else {
-      logger.error({ err: error, broadcastId, attempts }, 'a batch of a broadcast failed')
-      if (attempts + 1 >= attemptsMax)
-        return fail(claim, `${attemptsMax} batches failed one after the other; see the log`)
-    }
-    await releaseRange(database, claim, retryMs, !passes)
+    const passes = mayPass(error)
+    if (passes) logPassing(messageOf(causeOf(error)))
+    else logger.error({ err: error, broadcastId, attempts }, 'a batch of a broadcast failed')
+    const failed = await releaseRange(database, claim, retryMs, !passes)
+    if (failed >= attemptsMax) await fail(claim, `${attemptsMax} batches failed one after the other; see the log`)
   }
 
   return async (claim, isStopping) => {
@@ -126,37 +133,66 @@ export function createWork(options: WorkerOptions): Work {
   }
 }
 
-/** Of a range with nobody in it, which ends with it. */
-const nobody = { items: '[]', failed: 0, failure: null, isLast: true }
 const queryCanceled = '57014'
+/** For a statement that finds the next users in the whole directory; then it looks among so many at a time. */
+const findMsMax = 2_000
+const windowUsers = 500_000
 
 interface Chosen {
   /** Each the JSON text of a list of users, as `Renderer` takes it. */
   groups: string[]
   /** The range has no others. */
   isEnd: boolean
+  /** Where nobody was found: how far was looked. */
+  upTo: string
 }
 
 /**
  * The next users of the segment in order of their ids. In groups as small as a statement that appends: one text for all
  * of them would hold up whoever writes it, reads it or passes it on for tens of milliseconds.
  */
-async function chooseUsers({ kysely }: Database, claim: Claim, usersMax: number): Promise<Chosen> {
+async function chooseUsers(database: Database, claim: Claim, usersMax: number): Promise<Chosen> {
+  try {
+    return await findUsers(database, claim, usersMax, null)
+  } catch (error) {
+    if (sqlState(causeOf(error)) !== queryCanceled) throw error
+  }
+  // Few match, and no index knows them: a stretch of the directory at a time.
+  try {
+    return await findUsers(database, claim, usersMax, windowUsers)
+  } catch (error) {
+    if (sqlState(causeOf(error)) !== queryCanceled) throw error
+    throw new Error('finding the next users of the segment takes too long', { cause: error })
+  }
+}
+
+/** `window`: among how many users of the directory, whether they match or not; null is all. */
+async function findUsers({ kysely }: Database, claim: Claim, usersMax: number, window: number | null): Promise<Chosen> {
   const { segment, cursor, lastId, source } = claim
-  const inRange = lastId === null ? sql`true` : sql`u.id <= ${lastId}`
-  const { rows } = await planned(kysely, (transaction) =>
-    sql<{ users: string; count: number; lastId: string }>`
+  const isWithin = sql`u.id > ${cursor} and ${lastId === null ? sql`true` : sql`u.id <= ${lastId}`}`
+  const directory =
+    window === null ? sql`users` : sql`(select * from users u where ${isWithin} order by u.id limit ${window})`
+  return planned(kysely, async (transaction) => {
+    if (window === null) await sql.raw(`set local statement_timeout = ${findMsMax}`).execute(transaction)
+    const { rows } = await sql<{ users: string; count: number; lastId: string }>`
       select json_agg(record order by id)::text as users, count(*)::int as count, max(id) as "lastId"
       from (
         select id, row_to_json(u) as record, (row_number() over (order by id) - 1) / ${sql.lit(stretchUsersMax)} as nth
-        from (select ${'content' in source ? onlyIds : everything} from users u
-          where ${compileSegment(segment)} and u.id > ${cursor} and ${inRange}
+        from (select ${'content' in source ? onlyIds : everything} from ${directory} u
+          where ${compileSegment(segment)} and ${isWithin}
           order by u.id limit ${usersMax}) u) u
-      group by nth order by nth`.execute(transaction),
-  )
-  const count = rows.reduce((sum, row) => sum + row.count, 0)
-  const isEnd = count < usersMax || rows.at(-1)?.lastId === lastId
-  return { groups: rows.map(({ users }) => users), isEnd }
+      group by nth order by nth`.execute(transaction)
+    const groups = rows.map(({ users }) => users)
+    const isFull = rows.reduce((sum, { count }) => sum + count, 0) === usersMax
+    if (window === null || isFull) {
+      return { groups, isEnd: !isFull || rows.at(-1)?.lastId === lastId, upTo: cursor }
+    }
+    const looked = await sql<{ upTo: string | null }>`
+      select max(id) as "upTo" from ${directory} u`.execute(transaction)
+    const upTo = looked.rows[0]?.upTo ?? cursor
+    const more = await sql`select from users u where ${isWithin} and u.id > ${upTo} limit 1`.execute(transaction)
+    return { groups, isEnd: more.rows.length === 0, upTo }
+  })
 }
 
 const onlyIds: RawBuilder<unknown> = sql.raw('u.id')

@@ -47,6 +47,10 @@ function describe(error: unknown, requestId: string, logger: Logger) {
     const code = codeOf(cause, error)
     if (code) return { message: cause.message, extensions: { code } }
   }
+  // Of variables: graphql-js walks through them recursively before it executes anything.
+  if (cause instanceof RangeError && !(error instanceof GraphQLError && error.path)) {
+    return { message: 'the variables are nested too deeply', extensions: { code: 'BAD_USER_INPUT' } }
+  }
   if (isTransient(cause)) {
     logger.warn({ reason: messageOf(cause), requestId }, 'an operation failed because of what may pass')
     return { message: 'try again later', extensions: { code: 'UNAVAILABLE' } }

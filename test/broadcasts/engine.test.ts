@@ -260,6 +260,65 @@ describe('failures', () => {
     expect(await claimRange(slice.database)).toBeUndefined()
   })
 
+  test('who has lost its lease does not fail the broadcast of who has it now', async () => {
+    await createUsers(slice.database, 10)
+    const { id } = await create()
+    await slice.database.query('attempts', `update broadcast_ranges set attempts = ${attemptsMax - 1}`, [])
+    const frozen = await claimed()
+    const broken = workWith({
+      async appendBatch() {
+        await passTime(60_000)
+        await claimed()
+        throw new Error('boom')
+      },
+    })
+    await broken(frozen, going)
+    expect((await findBroadcast(slice.database, id))?.status).toBe('RUNNING')
+  })
+
+  test('one that expires while a batch is under way sends nothing more, and fails', async () => {
+    await createUsers(slice.database, 1_000)
+    const { id } = await create({ expiresAt: Date.now() + 60_000 })
+    const inner = createAppendBatch(slice.database, 0)
+    const work = workWith({
+      async appendBatch(claim, stretch) {
+        const appended = await inner(claim, stretch)
+        await slice.database.query('expire', 'update broadcasts set expires_at = clock_timestamp()', [])
+        return appended
+      },
+    })
+    await work(await claimed(), going)
+    expect(await findBroadcast(slice.database, id)).toMatchObject({ status: 'RUNNING', sent: stretchUsersMax })
+    await work(await claimed(), going)
+    expect(await findBroadcast(slice.database, id)).toMatchObject({ status: 'FAILED', sent: stretchUsersMax })
+  })
+
+  test('users whom it takes too long to find are looked for a stretch of the directory at a time', async () => {
+    await createUsers(slice.database, 1_000)
+    const segment = { attribute: { path: 'n', op: 'GT' as const, values: [300] } }
+    const { id } = await create({ segment })
+    let statements = 0
+    const { kysely } = slice.database
+    // As if the whole directory took longer than the time for it.
+    await sql`create function slow(attributes jsonb) returns jsonb language plpgsql as $$ begin
+      if current_setting('statement_timeout') = '2s' then perform pg_sleep(3); end if; return attributes; end $$`.execute(
+      kysely,
+    )
+    await sql`alter table users rename to people`.execute(kysely)
+    await sql`create view users as select id, name, locale, time_zone, slow(attributes) as attributes, created_at, updated_at
+      from people`.execute(kysely)
+    const inner = createAppendBatch(slice.database, 0)
+    const work = workWith({
+      appendBatch(claim, stretch) {
+        statements += 1
+        return inner(claim, stretch)
+      },
+    })
+    await work(await claimed(), going)
+    expect(await findBroadcast(slice.database, id)).toMatchObject({ status: 'COMPLETED', sent: 700, total: 700 })
+    expect(statements).toBe(Math.ceil(700 / stretchUsersMax))
+  })
+
   test('what passes by itself is tried again however often', async () => {
     await createUsers(slice.database, 10)
     const { id } = await create()
