@@ -16,7 +16,7 @@ import { describeMachine, machineText } from './machine.mjs'
 import { cpuMs } from './processes.mjs'
 import { printTable, show, summarize } from './report.mjs'
 import { servers } from './servers.mjs'
-import { startServices } from './services.mjs'
+import { closeWhenInterrupted, startServices } from './services.mjs'
 import { withServer } from './session.mjs'
 
 const { values } = parseArgs({
@@ -40,12 +40,7 @@ const bodyText =
   'Something has happened that may be of interest to you. Have a look at it when you find the time. '.repeat(2)
 
 const services = await startServices()
-for (const signal of ['SIGINT', 'SIGTERM']) {
-  process.once(signal, async () => {
-    await services.close().catch(console.error)
-    process.exit(1)
-  })
-}
+closeWhenInterrupted(services)
 const machine = describeMachine(services)
 const secret = randomBytes(32).toString('hex')
 const scopes = ['notifications:send', 'templates:write', 'broadcasts:read', 'broadcasts:write']

@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util'
 import { describeMachine, machineText } from './machine.mjs'
 import { printTable, show, summarize } from './report.mjs'
 import { servers } from './servers.mjs'
-import { startServices } from './services.mjs'
+import { closeWhenInterrupted, startServices } from './services.mjs'
 import { withServer } from './session.mjs'
 import { warmUp } from './warm-up.mjs'
 
@@ -47,12 +47,7 @@ if (unknown.length > 0) throw new Error(`unknown: ${unknown}`)
 const rounds = Number(values.rounds)
 
 const services = await startServices()
-for (const signal of ['SIGINT', 'SIGTERM']) {
-  process.once(signal, async () => {
-    await services.close().catch(console.error)
-    process.exit(1)
-  })
-}
+closeWhenInterrupted(services)
 const machine = describeMachine(services)
 const secret = randomBytes(32).toString('hex')
 const runs = []

@@ -64,6 +64,16 @@ export async function startServices() {
   }
 }
 
+/** So that nothing is left running where somebody interrupts. */
+export function closeWhenInterrupted(services) {
+  for (const signal of ['SIGINT', 'SIGTERM']) {
+    process.once(signal, async () => {
+      await services.close().catch(console.error)
+      process.exit(1)
+    })
+  }
+}
+
 /** The table of the peers: what a user has, oldest first. */
 export async function createPeersTable(url) {
   const client = new pg.Client({ connectionString: url })

@@ -5,7 +5,7 @@ import { canonicalHash, type JsonObject, toJsonText } from '../json.ts'
 import { newId } from '../new-id.mjs'
 import { idempotencyHours } from '../notifications/append.ts'
 import { type Priority, priorities } from '../notifications/notification.ts'
-import { checkIdempotencyKey, dataBytesMax, validateContent } from '../notifications/validate.ts'
+import { checkCategory, checkIdempotencyKey, checkShown, dataBytesMax, toDataText } from '../notifications/validate.ts'
 import type { Database } from '../postgres.ts'
 import { withRetry } from '../retry.ts'
 import type { Templates } from '../templates/templates.ts'
@@ -59,10 +59,9 @@ export function createCreateBroadcast(options: CreateBroadcastOptions): CreateBr
   }
 
   return async (sender, input) => {
-    const { segment, template, idempotencyKey } = input
-    const { category, data, priority, expiresAt } = validate(input)
-    // Also for its limits, before anything walks through it.
-    compileSegment(segment)
+    check(input)
+    const { segment, template, category, priority, expiresAt = null, idempotencyKey } = input
+    const data = toDataText(input.data)
     const variables = template?.variables ? toJsonText('variables', template.variables, variablesBytesMax) : null
     const hash = idempotencyKey == null ? null : hashOf(input)
     if (idempotencyKey != null) {
@@ -102,20 +101,13 @@ export function createCreateBroadcast(options: CreateBroadcastOptions): CreateBr
   }
 }
 
-/** What holds for each notification that comes of it, but for what a template makes. */
-function validate(input: BroadcastInput) {
-  const { content, template, category, data, priority, expiresAt } = input
+function check({ segment, content, template, category }: BroadcastInput): void {
   if (content && template) throw badUserInput('give content or template, not both')
   if (!content && !template) throw badUserInput('give content or template')
-  return validateContent({
-    userId: 'everybody',
-    title: 'made by a template',
-    ...content,
-    category,
-    data,
-    priority,
-    expiresAt,
-  })
+  if (content) checkShown(content)
+  checkCategory(category)
+  // For its limits, before anything walks through it.
+  compileSegment(segment)
 }
 
 /** Of what is asked for: as canonical JSON, with defaults, and what is null left out where that means the same. */

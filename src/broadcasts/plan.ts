@@ -1,7 +1,7 @@
 // How a broadcast is cut into ranges of users that several workers go through side by side, and about how many there are.
 import { type RawBuilder, sql } from 'kysely'
-import { type Database, sqlState } from '../postgres.ts'
-import { planned } from '../users/plans.ts'
+import type { Database } from '../postgres.ts'
+import { planned, tookTooLong } from '../users/plans.ts'
 import { compileSegment, type Segment } from '../users/segment.ts'
 
 export interface Plan {
@@ -47,13 +47,10 @@ async function count(kysely: Kysely, matching: Condition): Promise<number | unde
       return rows[0]?.count ?? 0
     })
   } catch (error) {
-    const cause = error instanceof Error ? error.cause : undefined
-    if (sqlState(cause) === queryCanceled) return undefined
+    if (tookTooLong(error)) return undefined
     throw error
   }
 }
-
-const queryCanceled = '57014'
 
 async function guess(kysely: Kysely, matching: Condition): Promise<number> {
   return planned(kysely, async (transaction) => {

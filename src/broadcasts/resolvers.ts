@@ -1,5 +1,5 @@
 // The slice's resolvers: who may, then the verb. One broadcast's way: create.ts, engine.ts, claim.ts, worker.ts,
-// append-batch.ts, end.ts.
+// choose-users.ts, append-batch.ts, end.ts.
 import { requireScope } from '../auth.ts'
 import { CarillonError } from '../errors.ts'
 import type { Resolvers } from '../graphql/generated.ts'

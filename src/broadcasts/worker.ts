@@ -1,20 +1,18 @@
 // One batch of a broadcast: chooses the next users and renders for them, holding nothing but a lease, then appends in short
 // statements and rings. What happens to a batch that can't be finished is decided here too; engine.ts says when it runs.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type RawBuilder, sql } from 'kysely'
 import type { Bus } from '../bus/bus.ts'
 import { CarillonError, messageOf } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Doorbell } from '../notifications/doorbell.ts'
 import { priorities } from '../notifications/notification.ts'
-import { type Database, isTransient, sqlState } from '../postgres.ts'
+import { type Database, isTransient } from '../postgres.ts'
 import { withRetry } from '../retry.ts'
 import { seldom } from '../seldom.ts'
 import type { Rendered, Renderer } from '../templates/renderer.ts'
-import { planned } from '../users/plans.ts'
-import { compileSegment } from '../users/segment.ts'
 import type { AppendBatch, AppendedStretch, Stretch } from './append-batch.ts'
+import { chooseUsers } from './choose-users.ts'
 import { type Claim, leaseRenewalMs, releaseRange, renewLease } from './claim.ts'
 import { completeBroadcasts, stopBroadcast } from './end.ts'
 
@@ -50,7 +48,7 @@ export function createWork(options: WorkerOptions): Work {
 
   async function work(claim: Claim, isStopping: () => boolean): Promise<void> {
     if (claim.isExpired) return fail(claim, 'it expired before it had reached everybody')
-    const { groups, isEnd, upTo: end } = await chooseUsers(database, claim, batchUsers)
+    const { groups, isEnd, upTo: end } = await chooseUsers(database, claim, batchUsers, stretchUsersMax)
     const begunAt = performance.now()
     let { cursor } = claim
     for (const [index, users] of groups.entries()) {
@@ -133,75 +131,11 @@ export function createWork(options: WorkerOptions): Work {
   }
 }
 
-const queryCanceled = '57014'
-/** For a statement that finds the next users in the whole directory; then it looks among so many at a time. */
-const findMsMax = 2_000
-const windowUsers = 500_000
-
-interface Chosen {
-  /** Each the JSON text of a list of users, as `Renderer` takes it. */
-  groups: string[]
-  /** The range has no others. */
-  isEnd: boolean
-  /** Where nobody was found: how far was looked. */
-  upTo: string
-}
-
-/**
- * The next users of the segment in order of their ids. In groups as small as a statement that appends: one text for all
- * of them would hold up whoever writes it, reads it or passes it on for tens of milliseconds.
- */
-async function chooseUsers(database: Database, claim: Claim, usersMax: number): Promise<Chosen> {
-  try {
-    return await findUsers(database, claim, usersMax, null)
-  } catch (error) {
-    if (sqlState(causeOf(error)) !== queryCanceled) throw error
-  }
-  // Few match, and no index knows them: a stretch of the directory at a time.
-  try {
-    return await findUsers(database, claim, usersMax, windowUsers)
-  } catch (error) {
-    if (sqlState(causeOf(error)) !== queryCanceled) throw error
-    throw new Error('finding the next users of the segment takes too long', { cause: error })
-  }
-}
-
-/** `window`: among how many users of the directory, whether they match or not; null is all. */
-async function findUsers({ kysely }: Database, claim: Claim, usersMax: number, window: number | null): Promise<Chosen> {
-  const { segment, cursor, lastId, source } = claim
-  const isWithin = sql`u.id > ${cursor} and ${lastId === null ? sql`true` : sql`u.id <= ${lastId}`}`
-  const directory =
-    window === null ? sql`users` : sql`(select * from users u where ${isWithin} order by u.id limit ${window})`
-  return planned(kysely, async (transaction) => {
-    if (window === null) await sql.raw(`set local statement_timeout = ${findMsMax}`).execute(transaction)
-    const { rows } = await sql<{ users: string; count: number; lastId: string }>`
-      select json_agg(record order by id)::text as users, count(*)::int as count, max(id) as "lastId"
-      from (
-        select id, row_to_json(u) as record, (row_number() over (order by id) - 1) / ${sql.lit(stretchUsersMax)} as nth
-        from (select ${'content' in source ? onlyIds : everything} from ${directory} u
-          where ${compileSegment(segment)} and ${isWithin}
-          order by u.id limit ${usersMax}) u) u
-      group by nth order by nth`.execute(transaction)
-    const groups = rows.map(({ users }) => users)
-    const isFull = rows.reduce((sum, { count }) => sum + count, 0) === usersMax
-    if (window === null || isFull) {
-      return { groups, isEnd: !isFull || rows.at(-1)?.lastId === lastId, upTo: cursor }
-    }
-    const looked = await sql<{ upTo: string | null }>`
-      select max(id) as "upTo" from ${directory} u`.execute(transaction)
-    const upTo = looked.rows[0]?.upTo ?? cursor
-    const more = await sql`select from users u where ${isWithin} and u.id > ${upTo} limit 1`.execute(transaction)
-    return { groups, isEnd: more.rows.length === 0, upTo }
-  })
-}
-
-const onlyIds: RawBuilder<unknown> = sql.raw('u.id')
-const everything: RawBuilder<unknown> = sql.raw('u.id, u.name, u.locale, u.time_zone as "timeZone", u.attributes')
-
 function mayPass(error: unknown): boolean {
   return error instanceof CarillonError ? error.code === 'UNAVAILABLE' : isTransient(error)
 }
 
+/** What the database said, behind UNAVAILABLE. */
 function causeOf(error: unknown): unknown {
   return error instanceof CarillonError && error.cause !== undefined ? error.cause : error
 }

@@ -26,12 +26,9 @@ export interface SendInput {
 /** Whether `expiresAt` lies ahead is not looked at here: a repeated send may come after it. */
 export function validateContent(input: SendInput): Content {
   checkUserId('userId', input.userId)
-  if (!categoryPattern.test(input.category)) {
-    throw badUserInput(`category must be 1 to ${categoryCharactersMax} of a-z, 0-9, dot, underscore and hyphen`)
-  }
-  const flaw = contentFlaw(input)
-  if (flaw !== null) throw badUserInput(flaw)
-  const data = input.data == null ? null : toJsonText('data', input.data, dataBytesMax)
+  checkCategory(input.category)
+  checkShown(input)
+  const data = toDataText(input.data)
   return {
     userId: input.userId,
     category: input.category,
@@ -42,6 +39,21 @@ export function validateContent(input: SendInput): Content {
     priority: input.priority,
     expiresAt: input.expiresAt ?? null,
   }
+}
+
+export function checkCategory(category: string): void {
+  if (categoryPattern.test(category)) return
+  throw badUserInput(`category must be 1 to ${categoryCharactersMax} of a-z, 0-9, dot, underscore and hyphen`)
+}
+
+/** What the user gets to see. */
+export function checkShown(content: Pick<SendInput, 'title' | 'body' | 'url'>): void {
+  const flaw = contentFlaw(content)
+  if (flaw !== null) throw badUserInput(flaw)
+}
+
+export function toDataText(data: JsonObject | null | undefined): string | null {
+  return data == null ? null : toJsonText('data', data, dataBytesMax)
 }
 
 export function checkIdempotencyKey(key: string): void {

@@ -67,7 +67,8 @@ export interface Renderer {
   check(translations: readonly Translation[]): Promise<Problem[]>
   /**
    * A user for whom it fails or takes too long counts as failed. Fails with BAD_USER_INPUT where it takes too long for three
-   * of them or takes half a minute in all, with UNAVAILABLE, and as a defect where the process can't be started.
+   * of them or takes half a minute in all, with UNAVAILABLE, and as a defect where the process can't be started or dies
+   * over the request three times.
    */
   render(request: RenderRequest): Promise<Rendered>
   /** What is pending fails with UNAVAILABLE. Resolves once the process has ended. */
@@ -141,9 +142,7 @@ export function createRenderer(options: RendererOptions = {}): Renderer {
     interrupted.deaths += 1
     if (complaint !== null || interrupted.deaths >= deathsMax) {
       current = null
-      interrupted.fail(
-        complaint === null ? atFault() : new Error(`the process that renders does not start: ${complaint}`),
-      )
+      interrupted.fail(complaint === null ? died(interrupted.question) : new Error(`${notStarting}: ${complaint}`))
     } else if (interrupted.question.kind === 'render') {
       // The first time it may have been killed for another reason; from then on it says whose turn it is.
       if (interrupted.question.isCareful && turn !== null) interrupted.question.skip.push(turn)
@@ -188,6 +187,13 @@ export function createRenderer(options: RendererOptions = {}): Renderer {
       await running?.end()
     },
   }
+}
+
+const notStarting = 'the process that renders does not start'
+
+/** Of a check it is the template's fault. Of a broadcast it may be the machine's, which ends this process first. */
+function died({ kind }: Question): Error {
+  return kind === 'check' ? atFault() : new Error('the process that renders died over one request again and again')
 }
 
 const atFault = () => badUserInput('the template takes too much time or memory')

@@ -2,6 +2,7 @@
 // for them in the index of attributes or to walk along the ids. All others here have one plan for whatever values
 // (postgres.ts).
 import { type Kysely, sql, type Transaction } from 'kysely'
+import { sqlState } from '../postgres.ts'
 import { withRetry } from '../retry.ts'
 
 /** Fails with UNAVAILABLE where it may succeed later. */
@@ -16,3 +17,10 @@ export function planned<Tables, Result>(
     }),
   )
 }
+
+/** Whether `planned` failed because a statement ran into its time limit. */
+export function tookTooLong(error: unknown): boolean {
+  return error instanceof Error && sqlState(error.cause) === queryCanceled
+}
+
+const queryCanceled = '57014'

@@ -360,9 +360,7 @@ describe('the process that renders', () => {
   test('fails a request over which it dies again and again', async () => {
     await using small = disposable(createRenderer({ heapMbMax: 16 }))
     const users = Array.from({ length: 5 }, (_, index) => ({ id: `user ${index}` }))
-    await expect(small.renderer.render(requestOf([{ title: hoards }], users))).rejects.toMatchObject({
-      code: 'BAD_USER_INPUT',
-    })
+    await expect(small.renderer.render(requestOf([{ title: hoards }], users))).rejects.toThrow('again and again')
     expect((await render(requestOf([{ title: 'x' }]), small.renderer)).titles).toEqual({ alice: 'x' })
   })
 
